@@ -1,0 +1,36 @@
+"""`Authorization: Bearer bk_live_...`: a program acts for the project that owns the key."""
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from accounts import api_keys
+from accounts.models import ApiKey, User
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        """The key's maker and the key itself (`request.auth`); None when the request carries no bearer token."""
+        scheme, _, secret = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        now = timezone.now()
+        api_key = api_keys.find(secret.strip(), now)
+        if api_key is None or not api_key.created_by.is_active:
+            # One answer for unknown, expired and revoked: a stranger learns nothing of a key.
+            raise AuthenticationFailed("The API key is unknown, expired or revoked.", code="invalid_api_key")
+        api_keys.note_use(api_key, now)
+        return api_key.created_by, api_key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="bursar"'
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "accounts.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key of a project: `bk_live_...`"}

@@ -1,0 +1,22 @@
+"""The tables of `accounts`, one noun a file."""
+
+from accounts.models.credentials import ProviderCredential
+from accounts.models.keys import ApiKey
+from accounts.models.organizations import Membership, Organization, Project, Role, Team
+from accounts.models.tiers import Payment, RateLimit, TierOverride, UsageTier
+from accounts.models.users import User
+
+__all__ = [
+    "ApiKey",
+    "Membership",
+    "Organization",
+    "Payment",
+    "Project",
+    "ProviderCredential",
+    "RateLimit",
+    "Role",
+    "Team",
+    "TierOverride",
+    "UsageTier",
+    "User",
+]

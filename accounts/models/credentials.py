@@ -1,0 +1,34 @@
+"""An organization's own access to the provider; without one, the deployment's environment serves."""
+
+from django.db import models
+
+from accounts.models.organizations import Organization
+from accounts.secrets import decrypt, encrypt
+
+
+class ProviderCredential(models.Model):
+    """Key and address of the provider for one organization. The key is encrypted at rest and never shown again."""
+
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="provider_credential")
+    base_url = models.URLField(
+        blank=True, help_text="Any endpoint that speaks OpenAI's API. Empty: the deployment's OPENAI_BASE_URL."
+    )
+    encrypted_api_key = models.TextField(editable=False)
+    api_key_hint = models.CharField(max_length=12, editable=False, help_text="The last characters of the key.")
+    provider_organization_id = models.CharField(max_length=100, blank=True, help_text="The provider's org-... id.")
+    serves_shut_down_models = models.BooleanField(
+        default=False, help_text="The endpoint goes on serving models that OpenAI itself has shut down."
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.organization}: ...{self.api_key_hint}"
+
+    @property
+    def api_key(self) -> str:
+        return decrypt(self.encrypted_api_key)
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self.encrypted_api_key = encrypt(key)
+        self.api_key_hint = key[-4:]

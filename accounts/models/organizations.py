@@ -1,0 +1,103 @@
+"""The customer and its parts: organization, team, project, membership."""
+
+from datetime import date, datetime
+from typing import ClassVar
+
+from django.core.validators import RegexValidator
+from django.db import models
+from uuid_utils.compat import uuid7
+
+SLUG = RegexValidator(r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", "Use lower-case letters, digits and inner hyphens.")
+
+
+class Organization(models.Model):
+    """The customer: has a usage tier, credentials for the provider, projects, teams and members."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=200)
+    slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
+    terms_on = models.DateField(
+        "terms of",
+        null=True,
+        blank=True,
+        help_text="The day whose tiers, rate limits, prices and shut-downs apply to this organization: an agreement that froze "
+        "them, or an endpoint that kept them. Empty: today's.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def terms_date(self, now: datetime) -> date:
+        """The day whose dated rows apply: the agreed one, else today (UTC)."""
+        return self.terms_on or now.date()
+
+
+class Team(models.Model):
+    """A named group of members; it may own projects."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="teams")
+    name = models.CharField(max_length=200)
+    members = models.ManyToManyField("accounts.Membership", blank=True, related_name="teams")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("organization", "name")
+        constraints: ClassVar = [models.UniqueConstraint(fields=["organization", "name"], name="one_team_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Project(models.Model):
+    """A part of an organization that owns API keys, jobs and spend."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="projects")
+    team = models.ForeignKey(Team, on_delete=models.SET_NULL, null=True, blank=True, related_name="projects")
+    name = models.CharField(max_length=200)
+    slug = models.CharField(max_length=63, validators=[SLUG])
+    provider_project_id = models.CharField(
+        max_length=100, blank=True, help_text="The provider's own project id (proj_...), sent with every call."
+    )
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="While set, no new call of this project starts.")
+    paused_reason = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("organization", "name")
+        constraints: ClassVar = [models.UniqueConstraint(fields=["organization", "slug"], name="one_project_per_slug")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    OWNER = "owner"  # everything, the organization's end included
+    ADMIN = "admin"  # projects, teams, members, keys, quotas
+    BILLING = "billing"  # spend, quotas, payments
+    MEMBER = "member"  # jobs of the own teams' projects
+    VIEWER = "viewer"  # looks, changes nothing
+
+
+class Membership(models.Model):
+    """A user's place in an organization."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("organization", "user")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_user"),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
