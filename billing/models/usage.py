@@ -1,0 +1,103 @@
+"""Tokens and what they cost: the usage record of an attempt, and the rollup that answers questions about many."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from uuid_utils.compat import uuid7
+
+from accounts.models import Organization, Project
+from billing.models.budgets import Reservation
+from billing.models.fields import UsdField, UsdPerMillionField
+from billing.models.prices import Price, ServiceTier
+
+
+class UsageRecord(models.Model):
+    """Tokens, cost and the price used, of one attempt. Written with its settlement and never changed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    reservation = models.OneToOneField(Reservation, on_delete=models.PROTECT, related_name="usage_record")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="usage_records")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="usage_records")
+    team_id = models.UUIDField(null=True, blank=True)
+    member_id = models.BigIntegerField(null=True, blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    model = models.CharField(max_length=100)
+    snapshot = models.CharField(max_length=100, help_text="The model that the provider said answered.")
+    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices)
+    input_tokens = models.PositiveBigIntegerField()
+    cached_input_tokens = models.PositiveBigIntegerField(help_text="Part of the input tokens.")
+    output_tokens = models.PositiveBigIntegerField()
+    reasoning_tokens = models.PositiveBigIntegerField(help_text="Part of the output tokens, and priced once with them.")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
+    input_usd_per_million = UsdPerMillionField()
+    cached_input_usd_per_million = UsdPerMillionField()
+    output_usd_per_million = UsdPerMillionField()
+    input_usd = UsdField(help_text="Uncached input.")
+    cached_input_usd = UsdField()
+    output_usd = UsdField(help_text="Visible output.")
+    reasoning_usd = UsdField()
+    total_usd = UsdField()
+    is_empty = models.BooleanField(default=False, help_text="Paid for, and no visible answer came.")
+    is_overrun = models.BooleanField(default=False, help_text="The bill came out above the bound that was held.")
+    window_start = models.DateTimeField()
+    dispatched_at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-recorded_at",)
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-dispatched_at"]),
+            models.Index(fields=["organization", "-dispatched_at"]),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(reasoning_tokens__lte=F("output_tokens")), name="reasoning_tokens_within_output"
+            ),
+            models.CheckConstraint(condition=Q(cached_input_tokens__lte=F("input_tokens")), name="cached_tokens_within_input"),
+            models.CheckConstraint(
+                condition=Q(total_usd=F("input_usd") + F("cached_input_usd") + F("output_usd") + F("reasoning_usd")),
+                name="cost_parts_sum_to_the_total",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.total_usd:f} USD"
+
+
+class SpendRollup(models.Model):
+    """Totals of usage records by day and owner; derived, and safe to drop."""
+
+    day = models.DateField(help_text="The UTC day on which the calls were dispatched.")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    team_id = models.UUIDField(null=True, blank=True)
+    member_id = models.BigIntegerField(null=True, blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    model = models.CharField(max_length=100)
+    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices)
+    calls = models.PositiveBigIntegerField()
+    empty_calls = models.PositiveBigIntegerField()
+    input_tokens = models.PositiveBigIntegerField()
+    cached_input_tokens = models.PositiveBigIntegerField()
+    output_tokens = models.PositiveBigIntegerField()
+    reasoning_tokens = models.PositiveBigIntegerField()
+    input_usd = UsdField()
+    cached_input_usd = UsdField()
+    output_usd = UsdField()
+    reasoning_usd = UsdField()
+    total_usd = UsdField()
+    empty_usd = UsdField(help_text="Part of the total that bought no visible answer.")
+
+    class Meta:
+        ordering = ("-day", "organization", "project", "model")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "day", "project", "team_id", "member_id", "api_key_id", "model", "service_tier"],
+                nulls_distinct=False,
+                name="one_rollup_per_day_and_owner",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.project} {self.model}"

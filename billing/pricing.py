@@ -1,0 +1,69 @@
+"""What tokens cost. Pure and exact: Decimal in, Decimal out, nothing is ever rounded."""
+
+from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact, localcontext
+
+# Traps Inexact: an amount that would need rounding raises instead of losing a digit.
+EXACT = Context(prec=60, traps=[Inexact])
+MILLION = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTerms:
+    """US dollars per million tokens."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one call as the provider counts them: cached is part of input, reasoning is part of output.
+
+    Raises ValueError where a part exceeds its whole or a count is negative: such a bill is not to be believed.
+    """
+
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cached_input <= self.input:
+            raise ValueError(f"cached tokens ({self.cached_input}) do not lie within the input tokens ({self.input})")
+        if not 0 <= self.reasoning <= self.output:
+            raise ValueError(f"reasoning tokens ({self.reasoning}) do not lie within the output tokens ({self.output})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """US dollars of one call, split so that the parts add up: uncached input, cached input, visible output, reasoning."""
+
+    input_usd: Decimal
+    cached_input_usd: Decimal
+    output_usd: Decimal
+    reasoning_usd: Decimal
+
+    @property
+    def total_usd(self) -> Decimal:
+        with localcontext(EXACT):
+            return self.input_usd + self.cached_input_usd + self.output_usd + self.reasoning_usd
+
+
+def cost(tokens: Tokens, price: PriceTerms) -> Cost:
+    """What these tokens cost at this price, exactly. Reasoning is billed as output (OpenAI pricing page, 2024-09 and later)."""
+    with localcontext(EXACT):
+        return Cost(
+            input_usd=(tokens.input - tokens.cached_input) * price.input / MILLION,
+            cached_input_usd=tokens.cached_input * price.cached_input / MILLION,
+            output_usd=(tokens.output - tokens.reasoning) * price.output / MILLION,
+            reasoning_usd=tokens.reasoning * price.output / MILLION,
+        )
+
+
+def bound_usd(*, input_tokens: int, output_tokens: int, price: PriceTerms) -> Decimal:
+    """The most that a call with at most so many tokens can cost: every input token at the dearer of the two input prices."""
+    with localcontext(EXACT):
+        dearest_input = max(price.input, price.cached_input)
+        return (input_tokens * dearest_input + output_tokens * price.output) / MILLION

@@ -1,0 +1,87 @@
+"""Answers about spend, from the rollups: who spent what, when, on which model, and how much of it was reasoning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import QuerySet, Sum
+
+from accounts.models import ApiKey, Project, Team, User
+from billing.models import SpendRollup
+from billing.rollups import TOTALS
+
+# What people group by, and the column that it stands for.
+GROUPINGS = {
+    "day": "day",
+    "project": "project_id",
+    "team": "team_id",
+    "member": "member_id",
+    "key": "api_key_id",
+    "model": "model",
+    "service_tier": "service_tier",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLine:
+    """Totals of one group; `group` has a value for each grouping asked for, None where the spend has no such owner."""
+
+    group: Mapping[str, Any]
+    labels: Mapping[str, str]
+    totals: Mapping[str, Any]
+
+    @property
+    def total_usd(self) -> Decimal:
+        return self.totals["total_usd"]
+
+    @property
+    def reasoning_share(self) -> Decimal | None:
+        """Reasoning tokens as a part of the output tokens, 0 to 1 with four places; None when there was no output."""
+        output = self.totals["output_tokens"]
+        return (Decimal(self.totals["reasoning_tokens"]) / output).quantize(Decimal("0.0001")) if output else None
+
+
+def rows_between(start: date, end: date, **filters: Any) -> "QuerySet[SpendRollup]":
+    """The rollups of the days from `start` up to, and not including, `end`; filters are those of the columns."""
+    return SpendRollup.objects.filter(day__gte=start, day__lt=end, **filters)
+
+
+def lines(rows: "QuerySet[SpendRollup]", group_by: Sequence[str]) -> list[SpendLine]:
+    """The totals of each group: by day ascending where days are asked for, else the dearest first."""
+    columns = [GROUPINGS[name] for name in group_by]
+    order = ["day", "-total_usd"] if "day" in group_by else ["-total_usd"]
+    sums = {name: Sum(name) for name in TOTALS}
+    found = list(rows.order_by().values(*columns).annotate(**sums).order_by(*order, *columns))
+    labels = {name: _labels(name, {row[GROUPINGS[name]] for row in found}) for name in group_by}
+    return [
+        SpendLine(
+            group={name: row[GROUPINGS[name]] for name in group_by},
+            labels={name: labels[name].get(row[GROUPINGS[name]], str(row[GROUPINGS[name]] or "")) for name in group_by},
+            totals={name: row[name] for name in TOTALS},
+        )
+        for row in found
+    ]
+
+
+def total(rows: "QuerySet[SpendRollup]") -> SpendLine:
+    """The totals of all the rows; zeros when there are none."""
+    sums = rows.aggregate(**{name: Sum(name) for name in TOTALS})
+    zero = {name: Decimal(0) if name.endswith("_usd") else 0 for name in TOTALS}
+    return SpendLine({}, {}, {name: zero[name] if value is None else value for name, value in sums.items()})
+
+
+def _labels(name: str, keys: set[Any]) -> dict[Any, str]:
+    """What people call the owners that a grouping found."""
+    keys = {key for key in keys if key is not None}
+    match name:
+        case "project":
+            return {p.pk: p.name for p in Project.objects.filter(pk__in=keys)}
+        case "team":
+            return {t.pk: t.name for t in Team.objects.filter(pk__in=keys)}
+        case "member":
+            return {u.pk: u.email for u in User.objects.filter(pk__in=keys)}
+        case "key":
+            return {k.pk: k.name for k in ApiKey.objects.filter(pk__in=keys)}
+    return {}

@@ -1,0 +1,69 @@
+"""The ledger under real concurrency: threads with connections of their own against PostgreSQL."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from billing.models import Budget, LedgerEntry, Quota, UsageRecord
+
+D = Decimal
+pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+
+
+def all_at_once(work: Callable[[Any], Any], inputs: list[Any], threads: int = 16) -> list[Any]:
+    def run(item: Any) -> Any:
+        try:
+            return work(item)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, inputs))
+
+
+def test_of_many_concurrent_holds_exactly_those_that_fit_are_granted(book):
+    Quota.objects.create(project=book.project, limit_usd=D("5"))
+    refusals = all_at_once(lambda _: book.reserve(book.claim("0.10")), list(range(200)))
+    assert sum(1 for refused in refusals if not refused) == 50
+    assert Budget.objects.get(scope="project").held_usd == D(5)
+    book.assert_sums_agree()
+
+
+def test_concurrent_settlements_of_one_hold_book_it_once(book):
+    reference = book.hold("2.5")
+    all_at_once(lambda _: book.settle(reference, output=1000), list(range(16)))
+    assert UsageRecord.objects.count() == 1
+    assert LedgerEntry.objects.filter(kind="settle").count() == 1
+    assert book.budgets() == [(D(0), D("0.06"))] * 2
+
+
+def test_settle_and_release_of_one_hold_race_and_one_wins(book):
+    references = [book.hold("0.1") for _ in range(20)]
+
+    def settle_or_release(turn):
+        reference, is_settle = turn
+        try:
+            return book.settle(reference, output=10) if is_settle else book.release(reference)
+        except Exception as error:
+            assert type(error).__name__ == "AlreadyReleased"
+
+    all_at_once(settle_or_release, [(ref, kind) for ref in references for kind in (True, False)])
+    assert Budget.objects.get(scope="organization").held_usd == 0
+    assert LedgerEntry.objects.filter(kind__in=["settle", "release"]).count() == 20
+    book.assert_sums_agree()
+
+
+def test_batches_over_crossing_projects_do_not_deadlock(book, bob):
+    organization = book.project.organization
+    projects = [book.project, bob.project, *(organization.projects.create(name=f"p{i}", slug=f"p{i}") for i in range(4))]
+
+    def batch(seed: int) -> int:
+        order = projects[seed % 6 :] + projects[: seed % 6]
+        return len(book.reserve(*(book.claim("0.01", project=p) for p in (order if seed % 2 else order[::-1]))))
+
+    assert sum(all_at_once(batch, list(range(60)))) == 0
+    assert Budget.objects.get(scope="organization", organization=organization).held_usd == D("0.01") * 5 * 60

@@ -1,0 +1,79 @@
+"""The cast of every test: Alice's organization at tier 5 in September 2024's terms, and Bob's beside it, who must see none of it."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts import api_keys
+from accounts.api_keys import IssuedKey
+from accounts.models import Membership, Organization, Payment, Project, Role, User
+
+SEPTEMBER_2024 = date(2024, 9, 30)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    organization: Organization
+    project: Project
+    owner: User
+    api_key: IssuedKey
+
+
+def make_tenant(name: str, *, paid_usd: str = "1000", days_ago: int = 40) -> Tenant:
+    """An organization with one payment, a project, its owner and a key of the project."""
+    slug = name.lower()
+    organization = Organization.objects.create(name=name, slug=slug, terms_on=SEPTEMBER_2024)
+    if Decimal(paid_usd):
+        Payment.objects.create(
+            organization=organization, amount_usd=Decimal(paid_usd), paid_at=timezone.now() - timedelta(days=days_ago)
+        )
+    owner = User.objects.create_user(f"owner@{slug}.example", "a password for tests")
+    Membership.objects.create(organization=organization, user=owner, role=Role.OWNER)
+    project = Project.objects.create(organization=organization, name=f"{name} research", slug="research")
+    return Tenant(organization, project, owner, api_keys.issue(project, name="tests", created_by=owner))
+
+
+@pytest.fixture
+def alice(db) -> Tenant:
+    return make_tenant("Alice")
+
+
+@pytest.fixture
+def bob(db) -> Tenant:
+    return make_tenant("Bob")
+
+
+@pytest.fixture
+def organization(alice: Tenant) -> Organization:
+    return alice.organization
+
+
+@pytest.fixture
+def project(alice: Tenant) -> Project:
+    return alice.project
+
+
+@pytest.fixture
+def owner(alice: Tenant) -> User:
+    return alice.owner
+
+
+@pytest.fixture
+def api_key(alice: Tenant) -> IssuedKey:
+    return alice.api_key
+
+
+@pytest.fixture
+def other_project(bob: Tenant) -> Project:
+    return bob.project
+
+
+@pytest.fixture
+def client(api_key: IssuedKey) -> APIClient:
+    api_client = APIClient()
+    api_client.credentials(HTTP_AUTHORIZATION=f"Bearer {api_key.secret}")
+    return api_client

@@ -1,0 +1,69 @@
+"""A plugin of pytest (`-p tests.services`): PostgreSQL and Valkey for the tests when the environment names none.
+
+They start before pytest-django reads the settings, hold nothing that lasts, and are gone when the tests are, also when
+pytest is killed: their guardian sees the end of its standard input.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_guardian: subprocess.Popen[bytes] | None = None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None]:
+    """Set what the settings need; a wrapper, because those run before pytest-django's hook."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    os.environ.setdefault("BURSAR_SECRET_KEY", "a secret of the tests, long enough for every use that is made of it")
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        os.environ["REDIS_URL"] = _own_database(os.environ["REDIS_URL"], worker)
+    elif not {"--help", "-h", "--version", "-V"} & set(args):
+        _start_missing_services()
+    return (yield)
+
+
+def pytest_unconfigure() -> None:
+    """Stop what was started, and wait until it is gone."""
+    global _guardian
+    if _guardian is not None:
+        assert _guardian.stdin is not None
+        _guardian.stdin.close()
+        _guardian.wait(30)
+        _guardian = None
+
+
+def _start_missing_services() -> None:
+    global _guardian
+    if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"):
+        return
+    _guardian = subprocess.Popen(
+        [sys.executable, "-m", "config.embedded", "services", "--json"],
+        cwd=_CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for pytest, which stops the servers when the tests are through with them
+    )
+    assert _guardian.stdout is not None
+    with _guardian.stdout as printed:
+        answer = printed.readline()
+    if not answer:
+        raise pytest.UsageError(
+            "the embedded PostgreSQL and Valkey did not start; see above, or set DATABASE_URL and REDIS_URL"
+        )
+    os.environ.update(json.loads(answer))
+
+
+def _own_database(url: str, worker: str) -> str:
+    """`url` with a database number that no other worker of xdist has: gw0 gets the one after the controller's."""
+    parts = urlsplit(url)
+    number = int(parts.path.strip("/") or 0) + 1 + int(worker.removeprefix("gw"))
+    return parts._replace(path=f"/{number}").geturl()
