@@ -1,0 +1,39 @@
+"""What can go wrong with a job before it reaches the provider."""
+
+from accounts.errors import DomainError
+
+
+class NotCancellable(DomainError):
+    """The job can no longer be cancelled."""
+
+    code = "not_cancellable"
+
+
+class MaxCostTooSmall(DomainError):
+    """The call can cost more than its max_cost_usd."""
+
+    code = "max_cost_exceeded"
+
+
+class RateLimitUnknown(DomainError):
+    """No rate limit is known for this model at the organization's usage tier, so no call of it may start."""
+
+    code = "rate_limit_unknown"
+
+
+class RequestTooLarge(DomainError):
+    """One call counts for more tokens than the provider admits in a whole minute; it would never start."""
+
+    code = "request_too_large"
+
+
+class IdempotencyKeyReused(DomainError):
+    """This Idempotency-Key was used before with another request. Use a new key for a new request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInFlight(DomainError):
+    """A request with this Idempotency-Key is still being worked on. Repeat it in a moment to get its answer."""
+
+    code = "idempotency_key_in_flight"

@@ -1,0 +1,112 @@
+"""Bounds of a call's tokens and cost, computed before it. A bound is a promise: the provider's own count may not exceed it."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from math import ceil
+from typing import Any
+
+import bpe_openai
+
+from billing.pricing import PriceTerms, bound_usd
+from jobs.validation import PromptRequest
+
+# Chat overhead of o200k_base models: 3 tokens prime the reply, 4 frame each message (recorded usage of one-message calls,
+# 2024-09 to 2025-08: text + 7).
+REPLY_PRIMING = 3
+MESSAGE_FRAME = 4
+# A recorded o1-mini call of two messages counted 7 tokens more than that formula: the margin leaves twice as much per message.
+MARGIN_PER_MESSAGE = 14
+MARGIN_PER_CALL = 32
+MARGIN_OF_TEXT = Decimal("1.02")
+# High detail of the largest picture; no published formula exceeds it. A dearer one would be flagged as an overrun.
+IMAGE_TOKENS = 50_000
+# The provider's limiter estimates a prompt from its characters (rate limit guide); four to a token is its usual figure.
+CHARACTERS_PER_TOKEN = 4
+# The tokenizer refuses more than 200,000 tokens at once, and no character is more than four. A token that a cut falls into counts
+# as two or three, which the margin does not notice.
+PIECE_CHARACTERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """`counted_tokens` by the provider's formula; `bound_tokens` never below what it may bill; `characters` of all text."""
+
+    counted_tokens: int
+    bound_tokens: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that one call can take: tokens, US dollars, and what the provider's token rate limit counts for it."""
+
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal
+    admission_tokens: int
+
+
+@cache
+def _vocabulary() -> bpe_openai.Encoding:
+    return bpe_openai.get_encoding("o200k_base")
+
+
+def count_tokens(text: str) -> int:
+    """Tokens of a text in o200k_base, the vocabulary of every o-series and later model; needs no network.
+
+    The first count of a process loads the vocabulary, which takes about a second.
+    """
+    # A lone surrogate has no UTF-8 form; the provider would replace it as well.
+    text = text.encode("utf-8", "replace").decode()
+    pieces = (text[i : i + PIECE_CHARACTERS] for i in range(0, len(text), PIECE_CHARACTERS))
+    return sum(len(_vocabulary().encode_ordinary(piece)) for piece in pieces)
+
+
+def prompt_size(request: PromptRequest) -> PromptSize:
+    """How large the prompt of a request is: its messages, and the schemas that go with them."""
+    texts = [text for message in request.messages for text in _texts(message)]
+    schemas = [
+        json.dumps(request.parameters[name], ensure_ascii=False)
+        for name in ("tools", "functions", "response_format")
+        if request.parameters.get(name)
+    ]
+    images = sum(_images(message) for message in request.messages)
+    messages = len(request.messages)
+    text_tokens = sum(map(count_tokens, texts + schemas))
+    counted = text_tokens + REPLY_PRIMING + MESSAGE_FRAME * messages
+    bound = (
+        ceil(text_tokens * MARGIN_OF_TEXT)
+        + REPLY_PRIMING
+        + (MESSAGE_FRAME + MARGIN_PER_MESSAGE) * messages
+        + MARGIN_PER_CALL
+        + IMAGE_TOKENS * images
+    )
+    return PromptSize(counted, bound, sum(map(len, texts + schemas)))
+
+
+def bound_of(request: PromptRequest, size: PromptSize, *, max_output_tokens: int, price: PriceTerms) -> Bound:
+    """The bound of a call. Without a cap of its own, the answer may be as long as the model can make it."""
+    answers = request.parameters.get("n") or 1
+    output_tokens = (request.cap or max_output_tokens) * answers
+    return Bound(
+        input_tokens=size.bound_tokens,
+        output_tokens=output_tokens,
+        usd=bound_usd(input_tokens=size.bound_tokens, output_tokens=output_tokens, price=price),
+        # "max of the cap and an estimate from the characters" (rate limit guide); ours never counts less than that.
+        admission_tokens=max(request.cap or 0, ceil(size.characters / CHARACTERS_PER_TOKEN), size.counted_tokens),
+    )
+
+
+def _texts(message: dict[str, Any]) -> list[str]:
+    """Every text of a message that the model reads, function calls and names included."""
+    content = message.get("content")
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content or [] if "text" in part]
+    extras = [json.dumps(message[key], ensure_ascii=False) for key in ("tool_calls", "function_call") if message.get(key)]
+    return texts + extras + [str(message[key]) for key in ("name", "tool_call_id") if message.get(key)]
+
+
+def _images(message: dict[str, Any]) -> int:
+    content = message.get("content")
+    return sum(part.get("type") == "image_url" for part in content) if isinstance(content, list) else 0

@@ -1,0 +1,8 @@
+"""The tables of `jobs`, one noun a file."""
+
+from jobs.models.attempts import Attempt
+from jobs.models.catalogue import LanguageModel, ModelSnapshot
+from jobs.models.idempotency import IdempotencyRecord
+from jobs.models.jobs import Job, JobContent
+
+__all__ = ["Attempt", "IdempotencyRecord", "Job", "JobContent", "LanguageModel", "ModelSnapshot"]

@@ -1,0 +1,52 @@
+"""Attempts: each call of the provider for a job, one row a call."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from uuid_utils.compat import uuid7
+
+from jobs.models.jobs import Job
+from jobs.states import AttemptStatus
+
+
+class Attempt(models.Model):
+    """One call of the provider for a job. Its id is the reservation's reference and goes with the call as metadata."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=AttemptStatus.choices, default=AttemptStatus.CREATED)
+    fencing_token = models.UUIDField(null=True, blank=True, help_text="Of the worker that claimed it; every write names it.")
+    worker = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField()
+    lease_expires_at = models.DateTimeField(help_text="If the call has not begun by then, the attempt is given back.")
+    calling_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    error_code = models.CharField(max_length=100, blank=True)
+    error_message = models.CharField(max_length=1000, blank=True)
+    provider_request_id = models.CharField(max_length=100, blank=True)
+    provider_response_id = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            models.Index(fields=["lease_expires_at"], condition=Q(status="created"), name="attempts_to_be_claimed"),
+            models.Index(fields=["calling_at"], condition=Q(status="calling"), name="attempts_calling"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["job", "number"], name="attempts_are_numbered"),
+            models.UniqueConstraint(
+                fields=["job"], condition=Q(status__in=["created", "calling", "in_doubt"]), name="one_open_attempt_per_job"
+            ),
+            models.CheckConstraint(condition=Q(status__in=AttemptStatus.values), name="attempt_status_is_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=["created", "abandoned"], calling_at__isnull=True)
+                | Q(status__in=["calling", "answered", "rejected", "in_doubt", "resolved"], calling_at__isnull=False),
+                name="attempt_that_called_says_when",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"

@@ -1,0 +1,89 @@
+"""The model catalogue: what each of the provider's models takes, and from when until when."""
+
+from datetime import date
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+
+def _names() -> ArrayField:  # type: ignore[type-arg]
+    return ArrayField(models.CharField(max_length=40), default=list, blank=True)
+
+
+class Endpoint(models.TextChoices):
+    CHAT = "chat"  # /v1/chat/completions
+    RESPONSES = "responses"  # /v1/responses
+    BATCH = "batch"  # /v1/batches
+
+
+class LanguageModel(models.Model):
+    """One model of the provider. What a request may hold is checked against this row before it costs anything."""
+
+    name = models.CharField(max_length=100, unique=True, help_text="The alias that requests name, such as o1-mini.")
+    is_reasoning = models.BooleanField(help_text="It thinks in reasoning tokens before it answers.")
+    context_window = models.PositiveIntegerField(help_text="Tokens that prompt and completion may have together.")
+    max_output_tokens = models.PositiveIntegerField(help_text="Completion tokens at most, reasoning included.")
+    endpoints = _names()
+    roles = _names()
+    parameters = ArrayField(
+        models.CharField(max_length=40),
+        default=list,
+        blank=True,
+        help_text="Parameters that it takes freely, besides model and messages.",
+    )
+    fixed_parameters = models.JSONField(
+        default=dict, blank=True, help_text='Parameters that it takes at one value only, such as {"temperature": 1}.'
+    )
+    reasoning_efforts = _names()
+    response_formats = _names()
+    accepts_images = models.BooleanField(default=False)
+    accepts_tools = models.BooleanField(default=False)
+    rate_limit_family = models.CharField(
+        max_length=100, blank=True, help_text="Models of one family share a rate limit. Empty: its own name."
+    )
+    minimum_tier = models.PositiveSmallIntegerField(default=1, help_text="The lowest usage tier that may call it.")
+    released_on = models.DateField()
+    shutdown_on = models.DateField(null=True, blank=True)
+    successor = models.CharField(max_length=100, blank=True, help_text="The model that the provider names as its replacement.")
+    source = models.CharField(max_length=300)
+
+    class Meta:
+        verbose_name = "model"
+        ordering = ("name",)
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(max_output_tokens__gt=0) & Q(context_window__gt=0), name="model_sizes_are_positive"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def family(self) -> str:
+        """The name under which rate limits are kept."""
+        return self.rate_limit_family or self.name
+
+    def is_shut_down_on(self, day: date) -> bool:
+        return self.shutdown_on is not None and day >= self.shutdown_on
+
+
+class ModelSnapshot(models.Model):
+    """A dated version of a model; the alias answers with the one marked current."""
+
+    model = models.ForeignKey(LanguageModel, on_delete=models.CASCADE, related_name="snapshots")
+    name = models.CharField(max_length=100, unique=True)
+    is_current = models.BooleanField(default=False)
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Where it differs from the model's.")
+    shutdown_on = models.DateField(null=True, blank=True, help_text="Where it differs from the model's.")
+
+    class Meta:
+        ordering = ("name",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["model"], condition=Q(is_current=True), name="one_current_snapshot"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,91 @@
+"""Jobs and, apart from them so that it can be erased, their content."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from uuid_utils.compat import uuid7
+
+from accounts.models import ApiKey, Organization, Project, User
+from billing.models import ServiceTier
+from billing.models.fields import UsdField
+from jobs.states import JobStatus
+
+
+class Job(models.Model):
+    """One request for one answer. Holds what accounting and scheduling need, and no content."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="jobs")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="jobs")
+    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.QUEUED)
+
+    model = models.CharField(max_length=100, help_text="As asked: an alias or a snapshot.")
+    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices, default=ServiceTier.STANDARD)
+    priority = models.SmallIntegerField(default=0, help_text="Higher goes first within the project.")
+    metadata = models.JSONField(default=dict, blank=True)
+    max_cost_usd = UsdField(null=True, blank=True)
+    deadline = models.DateTimeField(null=True, blank=True, help_text="Not to be started after this instant.")
+
+    bound_input_tokens = models.PositiveBigIntegerField(help_text="The prompt has no more tokens than this.")
+    bound_output_tokens = models.PositiveBigIntegerField(help_text="The answer and its reasoning have no more than this.")
+    bound_usd = UsdField(help_text="One call costs no more than this.")
+    admission_tokens = models.PositiveBigIntegerField(help_text="Tokens that the provider's rate limit counts for one call.")
+
+    run_after = models.DateTimeField(null=True, blank=True, help_text="Not to be tried again before this instant.")
+    waiting_on = models.JSONField(null=True, blank=True, help_text="What kept it from starting when it was last looked at.")
+    attempt_count = models.PositiveIntegerField(default=0)
+    queued_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True, help_text="When its latest call began.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    snapshot = models.CharField(max_length=100, blank=True)
+    usage = models.JSONField(null=True, blank=True, help_text="In the provider's own shape.")
+    finish_reason = models.CharField(max_length=30, blank=True)
+    is_empty = models.BooleanField(default=False, help_text="Paid for, and no visible answer came.")
+    input_usd = UsdField(null=True, blank=True)
+    cached_input_usd = UsdField(null=True, blank=True)
+    output_usd = UsdField(null=True, blank=True)
+    reasoning_usd = UsdField(null=True, blank=True)
+    total_usd = UsdField(null=True, blank=True)
+    error = models.JSONField(null=True, blank=True, help_text="Why it failed: status, code, type, param and message.")
+
+    class Meta:
+        ordering = ("-id",)
+        indexes: ClassVar = [
+            models.Index(fields=["project", "-priority", "id"], condition=Q(status="queued"), name="queue"),
+            models.Index(fields=["project", "-id"], name="jobs_of_a_project"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_is_known"),
+            models.CheckConstraint(condition=Q(bound_usd__gte=0), name="job_bound_is_not_negative"),
+            models.CheckConstraint(
+                condition=Q(total_usd__isnull=True)
+                | Q(total_usd=F("input_usd") + F("cached_input_usd") + F("output_usd") + F("reasoning_usd")),
+                name="job_cost_parts_sum_to_the_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["queued", "running", "in_doubt"], finished_at__isnull=True)
+                | Q(status__in=["succeeded", "incomplete", "failed", "cancelled"], finished_at__isnull=False),
+                name="job_finishes_with_its_final_status",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.id}"
+
+
+class JobContent(models.Model):
+    """What was asked and what was answered. Erasing a row leaves the books whole."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="content")
+    request = models.JSONField(help_text="The body for the provider: model, messages and parameters.")
+    message = models.JSONField(null=True, blank=True, help_text="The provider's answer message, whole.")
+
+    class Meta:
+        verbose_name_plural = "job contents"
+
+    def __str__(self) -> str:
+        return f"content of {self.job_id}"

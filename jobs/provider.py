@@ -1,0 +1,192 @@
+"""One call of the provider, and what came of it: an answer, a refusal, nothing sent, or an outcome that is not known."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import httpx2
+import openai
+from django.conf import settings
+from openai import OpenAI
+
+from billing.pricing import Tokens
+from jobs.credentials import Access
+from jobs.retries import Rejection, is_outcome_known
+from jobs.transport import CONNECTIONS_PER_POOL, call_clock, timed_transport
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the provider answered and billed."""
+
+    response_id: str
+    request_id: str
+    snapshot: str
+    message: dict[str, Any]
+    finish_reason: str
+    usage: dict[str, Any]
+    tokens: Tokens
+
+    @property
+    def is_empty(self) -> bool:
+        """Tokens were paid for and nothing can be seen: no text, no refusal, no tool call."""
+        seen = ("content", "refusal", "tool_calls", "function_call", "audio")
+        return self.tokens.output > 0 and not any(self.message.get(key) for key in seen)
+
+
+class Rejected(Exception):
+    """The provider refused the call, and billed nothing."""
+
+    def __init__(self, rejection: Rejection, request_id: str):
+        super().__init__(rejection.message)
+        self.rejection = rejection
+        self.request_id = request_id
+
+
+class Unreachable(Exception):
+    """The connection was never made, so nothing was sent."""
+
+
+class Uncertain(Exception):
+    """The request had left, and what came of it is not known: it may have been billed."""
+
+    def __init__(self, code: str, message: str, *, status: int | None = None, request_id: str = ""):
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+
+
+def call(access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_seconds: float) -> Answer:
+    """The provider's answer to one chat completion, sent exactly once.
+
+    Raises Rejected, Unreachable or Uncertain, and nothing else; the whole call ends within the deadline.
+    """
+    with call_clock(deadline_seconds) as clock:
+        try:
+            response = _client(access).chat.completions.with_raw_response.create(
+                **body,
+                # Support can find a call by it even when its answer was lost (OpenAI API reference, 2026).
+                extra_headers={"X-Client-Request-Id": attempt_id},
+            )
+        except openai.APIStatusError as error:
+            raise _from_status(error) from error
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            if not clock.is_sent:
+                raise Unreachable(_reason(error)) from error
+            code = "timeout" if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException) else "connection_lost"
+            raise Uncertain(code, _reason(error)) from error
+    return _read(response.http_response)
+
+
+def _read(response: httpx2.Response) -> Answer:
+    """The answer in a 200. One that cannot be read was billed all the same, for nobody knows how much."""
+    request_id = response.headers.get("x-request-id", "")
+    try:
+        body = response.json()
+        choice, usage = body["choices"][0], body["usage"]
+        details_in = usage.get("prompt_tokens_details") or {}
+        details_out = usage.get("completion_tokens_details") or {}
+        return Answer(
+            response_id=_text(body["id"]),
+            request_id=request_id,
+            snapshot=_text(body["model"]),
+            message=dict(choice["message"]),
+            finish_reason=_text(choice["finish_reason"]),
+            usage=usage,
+            tokens=Tokens(
+                input=_count(usage["prompt_tokens"]),
+                cached_input=_count(details_in.get("cached_tokens") or 0),
+                output=_count(usage["completion_tokens"]),
+                reasoning=_count(details_out.get("reasoning_tokens") or 0),
+            ),
+        )
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise Uncertain(
+            "answer_unreadable",
+            f"The provider answered {response.status_code} with a body that cannot be read ({type(error).__name__}: {error}).",
+            status=response.status_code,
+            request_id=request_id,
+        ) from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"expected a text, got {value!r:.60}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected a number of tokens, got {value!r:.60}")
+    return value
+
+
+def _from_status(error: openai.APIStatusError) -> Rejected | Uncertain:
+    body = error.body if isinstance(error.body, dict) else {}
+    status, request_id = error.status_code, error.request_id or ""
+    message = str(body.get("message") or f"The provider answered {status} without a readable error.")
+    if not is_outcome_known(status):
+        return Uncertain("gateway_error", message, status=status, request_id=request_id)
+    return Rejected(
+        Rejection(
+            status=status,
+            code=str(body.get("code") or ""),
+            type=str(body.get("type") or ""),
+            message=message,
+            param=str(body["param"]) if body.get("param") else None,
+            retry_after=_retry_after(error.response.headers),
+            is_final=error.response.headers.get("x-should-retry") == "false",
+        ),
+        request_id,
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the provider asks us to wait; None where it does not say so in seconds."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in words: the client wraps it in 'Connection error.'"""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
+
+
+_turn = itertools.count()
+
+
+def _client(access: Access) -> OpenAI:
+    """One of the clients of this access in turn, so that its calls spread over several pools."""
+    clients = _clients(access)
+    return clients[next(_turn) % len(clients)]
+
+
+@lru_cache(maxsize=64)
+def _clients(access: Access) -> tuple[OpenAI, ...]:
+    """Clients with a pool each, about as many as the calls of one process need."""
+    pools = -(-settings.CALL_SLOTS // CONNECTIONS_PER_POOL)
+    return tuple(_make_client(access) for _ in range(pools))
+
+
+def _make_client(access: Access) -> OpenAI:
+    timeout = httpx2.Timeout(settings.CALL_DEADLINE_SECONDS, connect=settings.CALL_CONNECT_TIMEOUT_SECONDS)
+    return OpenAI(
+        api_key=access.api_key or "unset",  # the provider's own 401 explains it better than the client's exception
+        base_url=access.base_url,
+        organization=access.provider_organization_id,
+        project=access.provider_project_id,
+        max_retries=0,  # a retry of the client's own is a second bill that no attempt knows of
+        timeout=timeout,
+        http_client=httpx2.Client(transport=timed_transport(), timeout=timeout, follow_redirects=False),
+    )
