@@ -11,7 +11,10 @@ from accounts.errors import DomainError
 
 
 class SecretUnreadable(DomainError):
-    """A stored secret cannot be decrypted: BURSAR_SECRET_KEY has changed. Put the old one into BURSAR_SECRET_KEY_FALLBACKS."""
+    """A stored secret cannot be decrypted: BURSAR_SECRET_KEY has changed.
+
+    Put the old one into BURSAR_SECRET_KEY_FALLBACKS.
+    """
 
     code = "secret_unreadable"
 

@@ -30,7 +30,10 @@ def tiers_on(day: date) -> dict[int, UsageTier]:
 
 
 def qualified(tiers: Sequence[UsageTier], *, paid_usd: Decimal, days: int | None) -> UsageTier:
-    """The highest tier whose payment and waiting time are both met. `tiers` holds the Free tier, which asks for nothing."""
+    """The highest tier whose payment and waiting time are both met.
+
+    `tiers` holds the Free tier, which asks for nothing.
+    """
     reached = [t for t in tiers if paid_usd >= t.minimum_paid_usd and (days or 0) >= t.minimum_days]
     return max(reached, key=lambda tier: tier.number)
 
@@ -42,8 +45,10 @@ def standing(organization: Organization, now: datetime) -> Standing:
     """
     tiers = tiers_on(organization.terms_date(now))
     if not tiers:
-        raise LookupError("There is no usage tier row: run `manage.py migrate`, which seeds them, or add them in the admin.")
-    payments = [p for p in Payment.objects.filter(organization=organization, paid_at__lte=now)]
+        raise LookupError(
+            "There is no usage tier row: run `manage.py migrate`, which seeds them, or add them in the admin."
+        )
+    payments = list(Payment.objects.filter(organization=organization, paid_at__lte=now))
     paid_usd = sum((p.amount_usd for p in payments), Decimal(0))
     days = (now - min(p.paid_at for p in payments)).days if payments else None
     override = (

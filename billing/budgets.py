@@ -12,6 +12,7 @@ from django.db import transaction
 from accounts.models import Organization, Project
 from accounts.tiers import standing
 from billing.models import Budget, Quota, Scope
+from billing.money import usd
 from billing.periods import Window, month_of
 
 
@@ -48,13 +49,13 @@ class BudgetState:
             "id": str(self.limit.project_id or self.limit.organization_id),
             "name": self.limit.name,
             "origin": self.limit.origin,
-            "limit_usd": f"{self.limit.limit_usd:f}",
-            "spent_usd": f"{self.spent_usd:f}",
-            "held_usd": f"{self.held_usd:f}",
-            "remaining_usd": f"{self.remaining_usd:f}",
+            "limit_usd": usd(self.limit.limit_usd),
+            "spent_usd": usd(self.spent_usd),
+            "held_usd": usd(self.held_usd),
+            "remaining_usd": usd(self.remaining_usd),
             "resets_at": self.window.end.isoformat(),
         }
-        return figures if required_usd is None else {**figures, "required_usd": f"{required_usd:f}"}
+        return figures if required_usd is None else {**figures, "required_usd": usd(required_usd)}
 
 
 def limits_of(project: Project, now: datetime) -> tuple[Limit, ...]:
@@ -65,7 +66,12 @@ def limits_of(project: Project, now: datetime) -> tuple[Limit, ...]:
     organization = project.organization
     tier = standing(organization, now).tier
     of_organization = Limit(
-        Scope.ORGANIZATION, organization.pk, None, organization.name, tier.monthly_limit_usd, f"usage tier {tier.number}"
+        Scope.ORGANIZATION,
+        organization.pk,
+        None,
+        organization.name,
+        tier.monthly_limit_usd,
+        f"usage tier {tier.number}",
     )
     quota = Quota.objects.filter(project=project).first()
     of_project = Limit(
@@ -81,9 +87,7 @@ def limits_of(project: Project, now: datetime) -> tuple[Limit, ...]:
 
 def state_of(limit: Limit, window: Window) -> BudgetState:
     """How full a limit stands; untouched where nothing was ever held."""
-    budget = Budget.objects.filter(
-        organization_id=limit.organization_id, project_id=limit.project_id, window_start=window.start
-    ).first()
+    budget = Budget.objects.filter(**_row(limit, window)).first()
     zero = Decimal(0)
     return BudgetState(limit, window, budget.spent_usd if budget else zero, budget.held_usd if budget else zero)
 
@@ -96,9 +100,9 @@ def states_of(project: Project, now: datetime) -> list[BudgetState]:
 def lock_budgets(limits: Iterable[Limit], window: Window) -> dict[tuple[UUID, UUID | None], Budget]:
     """The budget rows of these limits by owner (organization, project), locked until the transaction ends.
 
-    They are made where missing, and locked in one fixed order (scope, then owner), so that no two transactions can wait for
-    each other. Whoever writes a limit onto a row reads it after this lock: a change committed before is then seen, and one
-    that is not yet committed waits.
+    They are made where missing, and locked in one fixed order (scope, then owner), so that no two transactions can wait
+    for each other. Whoever writes a limit onto a row reads it after this lock: a change committed before is then seen,
+    and one that is not yet committed waits.
     """
     ordered = sorted(limits, key=lambda limit: (limit.scope.rank, limit.project_id or limit.organization_id))
     budgets = {}
@@ -109,8 +113,13 @@ def lock_budgets(limits: Iterable[Limit], window: Window) -> dict[tuple[UUID, UU
     return budgets
 
 
+def _row(limit: Limit, window: Window) -> dict[str, Any]:
+    """What identifies a limit's budget in a window."""
+    return {"organization_id": limit.organization_id, "project_id": limit.project_id, "window_start": window.start}
+
+
 def _locked(limit: Limit, window: Window) -> Budget:
-    row = {"organization_id": limit.organization_id, "project_id": limit.project_id, "window_start": window.start}
+    row = _row(limit, window)
     budget = Budget.objects.select_for_update().filter(**row).first()
     if budget is None:
         made = Budget(**row, scope=limit.scope, window_end=window.end, limit_usd=limit.limit_usd)
@@ -121,7 +130,7 @@ def _locked(limit: Limit, window: Window) -> Budget:
 
 @transaction.atomic
 def refresh_limits(organization: Organization, now: datetime) -> None:
-    """Writes the limits as they are configured now onto the budgets of this month, so that every page shows them at once."""
+    """Writes the limits as they are configured now onto this month's budgets, so that every page shows them at once."""
     projects = list(organization.projects.select_related("organization"))
     budgets = lock_budgets([limit for project in projects for limit in limits_of(project, now)], month_of(now))
     for limit in {limit for project in projects for limit in limits_of(project, now)}:

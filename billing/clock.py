@@ -9,5 +9,5 @@ def database_now() -> datetime:
     """The instant at which the database's current transaction began; outside one, the present instant."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
-        (now,) = cursor.fetchone()
+        now: datetime = cursor.fetchone()[0]
     return now

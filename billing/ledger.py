@@ -1,7 +1,7 @@
 """The one door to money: reserve before a call, settle or release after it, mark in doubt, adjust.
 
-Every function here runs inside the caller's transaction, so that money and the caller's own rows change together or not at all.
-Locks are taken in one order everywhere: the reservation, then its budgets by scope and owner.
+Every function here runs inside the caller's transaction, so that money and the caller's own rows change together or not
+at all. Locks are taken in one order everywhere: the reservation, then its budgets by scope and owner.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from billing.errors import AlreadyReleased, NoSuchReservation
 from billing.models import Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
+from billing.money import usd
 from billing.periods import Window, month_of
 from billing.prices import terms_of
 from billing.pricing import Tokens, cost
@@ -55,8 +56,8 @@ class Refusal:
 def reserve(claims: Sequence[Claim]) -> list[Refusal]:
     """Holds the amount of every claim that fits into all of its budgets, in order; returns those that do not fit.
 
-    All budgets are locked first, in one order; then each grant is checked against what is already granted; then each budget is
-    raised once, by an UPDATE that itself refuses to cross the limit.
+    All budgets are locked first, in one order; then each grant is checked against what is already granted; then each
+    budget is raised once, by an UPDATE that itself refuses to cross the limit.
     """
     _require_transaction()
     now = database_now()
@@ -88,8 +89,8 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
 def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = False) -> UsageRecord:
     """Replaces the hold by the actual cost, at the price that was in force when the call was reserved; once.
 
-    Settling again returns the record of the first time. A cost above the bound is booked in full, flagged as an overrun, and
-    pauses the project: the bound was a promise, and somebody should look before more is spent on it.
+    Settling again returns the record of the first time. A cost above the bound is booked in full, flagged as an
+    overrun, and pauses the project: the bound was a promise, and somebody should look before more is spent on it.
     Raises NoSuchReservation; AlreadyReleased where the hold was given back before.
     """
     _require_transaction()
@@ -165,7 +166,9 @@ def mark_in_doubt(reference: UUID, *, reason: str) -> None:
 
 
 def adjust(project: Project, amount_usd: Decimal, *, reason: str, actor: User) -> LedgerEntry:
-    """Corrects the spend of the open month by a new entry, with the reason and the person. A correction may be negative.
+    """Corrects the spend of the open month by a new entry, with the reason and the person.
+
+    A correction may be negative.
 
     Late truth is booked even where it crosses a limit: the money is gone, and new holds stop instead.
     """
@@ -202,13 +205,16 @@ def _state(limit: Limit, budget: Budget, window: Window, taken_usd: Decimal) -> 
 
 
 def _raise_holds(taken: dict[UUID, Decimal]) -> None:
-    """Adds to each budget what was granted on it. The condition repeats the check where no mistake above can reach it."""
+    """Adds to each budget what was granted on it.
+
+    The condition repeats the check where no mistake above can reach it.
+    """
     for budget_id, amount_usd in taken.items():
         if not amount_usd:
             continue
-        raised = Budget.objects.filter(
-            pk=budget_id, limit_usd__gte=F("spent_usd") + F("held_usd") + amount_usd
-        ).update(held_usd=F("held_usd") + amount_usd)
+        raised = Budget.objects.filter(pk=budget_id, limit_usd__gte=F("spent_usd") + F("held_usd") + amount_usd).update(
+            held_usd=F("held_usd") + amount_usd
+        )
         if raised != 1:
             raise AssertionError(f"The holds granted on budget {budget_id} do not fit into it; nothing was held.")
 
@@ -315,5 +321,5 @@ def _write(
 def _pause_after_overrun(record: UsageRecord, now: datetime) -> None:
     Project.objects.filter(pk=record.project_id, paused_at__isnull=True).update(
         paused_at=now,
-        paused_reason=f"A call of {record.model} cost {record.total_usd:f} USD, more than the bound that was held for it.",
+        paused_reason=f"A call of {record.model} cost {usd(record.total_usd)} USD, more than the bound held for it.",
     )

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 
 def usd(amount: Decimal) -> str:
-    """The exact amount as plain digits: no exponent, at least two decimals, no zeros after those. 0.077385, 0.50, 1000.00."""
+    """The exact amount in plain digits, with at least two decimals and no needless zeros: 0.077385, 0.50, 1000.00."""
     if not amount:
         return "0.00"  # also for -0 and 0E-12
     whole, _, decimals = f"{amount:f}".partition(".")

@@ -20,7 +20,7 @@ def price_on(names: Sequence[str], service_tier: str, day: date) -> Price:
         if price is not None:
             return price
     raise UnknownPrice(
-        f"There is no {service_tier} price for model '{names[0]}', so the job is refused: a call is never taken for free. "
+        f"There is no {service_tier} price for model '{names[0]}', so the job is refused: no call is free. "
         "An administrator can add the price under Billing > Prices.",
         param="service_tier" if service_tier != "standard" else "model",
     )

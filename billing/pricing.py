@@ -38,7 +38,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """US dollars of one call, split so that the parts add up: uncached input, cached input, visible output, reasoning."""
+    """US dollars of one call, split so that the parts add up.
+
+    Uncached input, cached input, visible output, reasoning.
+    """
 
     input_usd: Decimal
     cached_input_usd: Decimal
@@ -52,7 +55,10 @@ class Cost:
 
 
 def cost(tokens: Tokens, price: PriceTerms) -> Cost:
-    """What these tokens cost at this price, exactly. Reasoning is billed as output (OpenAI pricing page, 2024-09 and later)."""
+    """What these tokens cost at this price, exactly.
+
+    Reasoning is billed as output (OpenAI pricing page, 2024-09 and later).
+    """
     with localcontext(EXACT):
         return Cost(
             input_usd=(tokens.input - tokens.cached_input) * price.input / MILLION,
@@ -63,7 +69,10 @@ def cost(tokens: Tokens, price: PriceTerms) -> Cost:
 
 
 def bound_usd(*, input_tokens: int, output_tokens: int, price: PriceTerms) -> Decimal:
-    """The most that a call with at most so many tokens can cost: every input token at the dearer of the two input prices."""
+    """The most that a call with at most so many tokens can cost.
+
+    Every input token at the dearer of the two input prices.
+    """
     with localcontext(EXACT):
         dearest_input = max(price.input, price.cached_input)
         return (input_tokens * dearest_input + output_tokens * price.output) / MILLION

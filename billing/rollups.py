@@ -14,8 +14,8 @@ _COLUMNS = ("day", *OWNER, *TOTALS)
 # Names of columns only; every value is a parameter.
 _ADD = (
     f"INSERT INTO {_TABLE} ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
-    f"ON CONFLICT (organization_id, day, project_id, team_id, member_id, api_key_id, model, service_tier) DO UPDATE SET "
-    + ", ".join(f"{name} = {_TABLE}.{name} + EXCLUDED.{name}" for name in TOTALS)
+    "ON CONFLICT (organization_id, day, project_id, team_id, member_id, api_key_id, model, service_tier) "
+    "DO UPDATE SET " + ", ".join(f"{name} = {_TABLE}.{name} + EXCLUDED.{name}" for name in TOTALS)
 )
 
 
@@ -36,7 +36,10 @@ def add(record: UsageRecord) -> None:
 
 @transaction.atomic
 def rebuild() -> int:
-    """Makes every rollup anew from the usage records; returns how many records were read. Blocks settlements meanwhile."""
+    """Makes every rollup anew from the usage records; returns how many records were read.
+
+    Blocks settlements meanwhile.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {_TABLE} IN EXCLUSIVE MODE")
     SpendRollup.objects.all().delete()

@@ -34,7 +34,7 @@ class SpendLine:
 
     @property
     def total_usd(self) -> Decimal:
-        return self.totals["total_usd"]
+        return Decimal(self.totals["total_usd"])
 
     @property
     def reasoning_share(self) -> Decimal | None:

@@ -2,5 +2,5 @@
 
 Does not own: any rule about people, money or jobs; it wires `jobs`, `billing` and `accounts` together.
 
-Invariants: no app imports `config`; every setting is read from the environment in `config/settings.py` and nowhere else.
+Invariants: no app imports `config`; every setting is read from the environment in `config/settings.py` alone.
 """

@@ -21,4 +21,7 @@ class RequestIdMiddleware:
         client_id = request.headers.get("X-Client-Request-Id", "")
         if CLIENT_ID.fullmatch(client_id):
             response["X-Client-Request-Id"] = client_id
+        if request.path.startswith("/api/"):
+            # Prompts, answers and money: no cache between here and the caller keeps them.
+            response["Cache-Control"] = "no-store"
         return response

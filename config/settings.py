@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -24,7 +23,7 @@ HTTPS_ONLY = env.bool("BURSAR_HTTPS_ONLY", default=False)
 
 
 def _secret_key() -> str:
-    key = env.str("BURSAR_SECRET_KEY", default="")
+    key = str(env.str("BURSAR_SECRET_KEY", default=""))
     if key:
         return key
     # Commands that touch neither sessions nor stored secrets may run without one, so that a checkout can be inspected.
@@ -46,13 +45,16 @@ OPENAI_ORG_ID = env.str("OPENAI_ORG_ID", default="")
 OPENAI_PROJECT_ID = env.str("OPENAI_PROJECT_ID", default="")
 # The endpoint goes on serving models that OpenAI has shut down (a compatible gateway, Azure, the simulator).
 PROVIDER_SERVES_SHUT_DOWN_MODELS = env.bool("BURSAR_PROVIDER_SERVES_SHUT_DOWN_MODELS", default=False)
+# The provider is `manage.py simulate_openai`: no real model answers and no money is spent.
+PROVIDER_IS_SIMULATOR = env.bool("BURSAR_SIMULATOR", default=False)
 CALL_DEADLINE_SECONDS = env.float("BURSAR_CALL_DEADLINE_SECONDS", default=900.0)
 CALL_CONNECT_TIMEOUT_SECONDS = env.float("BURSAR_CALL_CONNECT_TIMEOUT_SECONDS", default=5.0)
 
 # --- The work ---------------------------------------------------------------------------------------------------------
 # Calls of the model that may be under way at once over all workers; the dispatcher claims no more than this.
 CALL_SLOTS = env.int("BURSAR_CALL_SLOTS", default=100)
-# A call whose turn at the provider's rate limit is further away than this goes back to the queue instead of waiting in a worker.
+# A call whose turn at the provider's rate limit is further away than this goes back to the queue instead of waiting in
+# a worker.
 ADMISSION_HORIZON_SECONDS = env.float("BURSAR_ADMISSION_HORIZON_SECONDS", default=10.0)
 # An attempt that no worker has brought to the call by then is given back: its message or its worker is gone.
 CLAIM_LEASE_SECONDS = env.float("BURSAR_CLAIM_LEASE_SECONDS", default=15.0)
@@ -148,12 +150,16 @@ STATIC_ROOT = Path(env.str("BURSAR_STATIC_ROOT", default=str(VAR_DIR / "static")
 WHITENOISE_USE_FINDERS = True
 
 SECURE_SSL_REDIRECT = HTTPS_ONLY
+# Health checks come from inside, over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BURSAR_BEHIND_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BURSAR_BEHIND_PROXY", default=False) else None
+)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BURSAR_MAX_REQUEST_BYTES", default=4 * 1024 * 1024)
 
 # --- REST API ---------------------------------------------------------------------------------------------------------
@@ -209,7 +215,3 @@ LOGGING = {
     # The HTTP client logs each request's URL at INFO; the attempt row already says more than that.
     "loggers": {"httpx2": {"level": "WARNING"}, "httpx": {"level": "WARNING"}, "openai": {"level": "WARNING"}},
 }
-
-PROVIDER_IS_SIMULATOR = urlsplit(OPENAI_BASE_URL).hostname in {"127.0.0.1", "localhost"} and env.bool(
-    "BURSAR_SIMULATOR", default=False
-)

@@ -1,11 +1,11 @@
 """Owns: the work, from submission to answer. The model catalogue, jobs, their content, attempts, idempotency records.
 
-A listing of this folder reads as the life of a job: submission, validation, estimates, dispatch, limiter, execution, provider,
-recovery, cancellation.
+A listing of this folder reads as the life of a job: submission, validation, estimates, dispatch, limiter, execution,
+provider, recovery, cancellation.
 
 Does not own: money (`billing`, entered by `billing.ledger` alone) or people and tiers (`accounts`).
 
-Invariants: PostgreSQL is the queue, Celery and Redis are hints; a status changes by compare-and-set along `states.py`; an attempt
-is committed as calling before the first byte is sent, and one that was calling is never sent again; no transaction is open during
-a call; prompts and answers live in `JobContent` alone.
+Invariants: PostgreSQL is the queue, Celery and Redis are hints; a status changes by compare-and-set along `states.py`;
+an attempt is committed as calling before the first byte is sent, and one that was calling is never sent again; no
+transaction is open during a call; prompts and answers live in `JobContent` alone.
 """

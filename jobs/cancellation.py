@@ -18,6 +18,7 @@ def cancel(job: Job) -> Job:
     # Losing the race against the dispatcher is normal: then the job's own status says what happened.
     if not withdrawn and job.status != JobStatus.CANCELLED:
         raise NotCancellable(
-            f"The job is {job.status}; only a queued job can be cancelled, because a call that has begun may already be billed."
+            f"The job is {job.status}; only a queued job can be cancelled, because a call that has begun may already "
+            "be billed."
         )
     return job

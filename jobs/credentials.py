@@ -9,7 +9,10 @@ from accounts.models import Project, ProviderCredential
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Address and credentials of the provider. Hashable, so that connections are shared between calls of equal access."""
+    """Address and credentials of the provider.
+
+    Hashable, so that connections are shared between calls of equal access.
+    """
 
     base_url: str
     api_key: str = field(repr=False)

@@ -1,7 +1,7 @@
 """T2: which queued jobs start now. Their worst case is held on every budget first; then a worker is told.
 
-Any number of dispatchers may run: each claims the jobs it looks at with SKIP LOCKED. Nothing is lost with a message: an attempt
-that no worker picks up is given back by `jobs.recovery`.
+Any number of dispatchers may run: each claims the jobs it looks at with SKIP LOCKED. Nothing is lost with a message: an
+attempt that no worker picks up is given back by `jobs.recovery`.
 """
 
 import logging
@@ -20,17 +20,19 @@ from django.db.models import F
 from kombu.exceptions import OperationalError as BrokerError
 from uuid_utils.compat import uuid7
 
+from accounts.errors import DomainError
 from accounts.models import RateLimit
 from accounts.tiers import Standing, rate_limit, standing
 from billing import ledger
 from billing.clock import database_now
-from billing.errors import UnknownPrice
 from billing.ledger import Claim, Refusal
 from billing.models import Price
+from billing.money import usd
 from billing.prices import price_on, terms_of
 from billing.pricing import bound_usd
 from jobs import catalogue, limiter
 from jobs.credentials import access_of
+from jobs.errors import MaxCostTooSmall
 from jobs.models import Attempt, Job
 from jobs.states import ATTEMPT_IN_FLIGHT, AttemptStatus, JobStatus
 from jobs.transitions import move_job
@@ -47,7 +49,10 @@ CALL_TASK = "jobs.tasks.call_model"
 
 
 def wake() -> None:
-    """Asks for a dispatch soon; many calls at once make one message. With Redis away the beat does it a second later."""
+    """Asks for a dispatch soon; many calls at once make one message.
+
+    With Redis away the beat does it a second later.
+    """
     try:
         if limiter.connection().set(WAKE_KEY, 1, nx=True, px=1000):
             current_app.send_task(WAKE_TASK)
@@ -92,7 +97,8 @@ def _forget_wake() -> None:
 def _fair_choice(count: int) -> list[UUID]:
     """Up to `count` queued jobs, taking turns: one of each organization, and within it one of each project, at a time.
 
-    Reads the head of each project's queue by its partial index, so the cost follows the number of projects and not the backlog.
+    Reads the head of each project's queue by its partial index, so the cost follows the number of projects and not the
+    backlog.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -153,7 +159,15 @@ def _claim(job_ids: Sequence[UUID]) -> list[Attempt]:
     )
     jobs = {job.pk: job for job in rows}
     round_ = _Round(database_now())
-    ready = [(job, claim) for job in (jobs[pk] for pk in job_ids if pk in jobs) if (claim := _prepare(job, round_))]
+    ready = []
+    for job in (jobs[pk] for pk in job_ids if pk in jobs):
+        try:
+            claim = _prepare(job, round_)
+        except DomainError as error:
+            _fail(job, error, round_.now)
+        else:
+            if claim is not None:
+                ready.append((job, claim))
     refusals = {refusal.claim.reference: refusal for refusal in ledger.reserve([claim for _, claim in ready])}
     attempts = []
     for job, claim in ready:
@@ -168,25 +182,23 @@ def _claim(job_ids: Sequence[UUID]) -> list[Attempt]:
 
 
 def _prepare(job: Job, round_: _Round) -> Claim | None:
-    """The claim of a job that may start as far as deadline, price and rate limit go; None when it may not."""
+    """The claim of a job that may start; None when its rate limits have no room yet.
+
+    Raises a DomainError when it can never start: its deadline has passed, or its model, its price or its own maximum
+    forbids it by now.
+    """
     if job.deadline is not None and job.deadline <= round_.now:
-        return _fail(job, round_.now, "deadline_exceeded", "The deadline passed while the job was waiting to start.")
+        raise DomainError("The deadline passed while the job was waiting to start.", code="deadline_exceeded")
     entry = round_.entry(job.model)
     if entry is None:
-        return _fail(job, round_.now, "model_not_found", f"The model '{job.model}' has left the catalogue.")
-    try:
-        price = price_on(
-            catalogue.provider_price_names(entry), job.service_tier, job.project.organization.terms_date(round_.now)
-        )
-    except UnknownPrice as error:
-        return _fail(job, round_.now, error.code, error.message)
+        raise DomainError(f"The model '{job.model}' has left the catalogue.", code="model_not_found")
+    day = job.project.organization.terms_date(round_.now)
+    price = price_on(catalogue.provider_price_names(entry), job.service_tier, day)
     amount_usd = _bound_now(job, price)
     if job.max_cost_usd is not None and amount_usd > job.max_cost_usd:
-        return _fail(
-            job,
-            round_.now,
-            "max_cost_exceeded",
-            f"At the price now in force the call can cost {amount_usd:f} USD, more than its max_cost_usd.",
+        raise MaxCostTooSmall(
+            f"At the price now in force the call can cost {usd(amount_usd)} USD, more than its max_cost_usd of "
+            f"{usd(job.max_cost_usd)}."
         )
     if not _has_room(job, entry.model.family, round_):
         return None
@@ -204,13 +216,14 @@ def _prepare(job: Job, round_: _Round) -> Claim | None:
 
 
 def _bound_now(job: Job, price: Price) -> Decimal:
-    return bound_usd(
-        input_tokens=job.bound_input_tokens, output_tokens=job.bound_output_tokens, price=terms_of(price)
-    )
+    return bound_usd(input_tokens=job.bound_input_tokens, output_tokens=job.bound_output_tokens, price=terms_of(price))
 
 
 def _has_room(job: Job, family_name: str, round_: _Round) -> bool:
-    """Whether the rate limits would let one more call of the family start soon; if not, the job learns that it waits for them."""
+    """Whether the rate limits would let one more call of the family start soon.
+
+    If not, the job learns that it waits for them.
+    """
     account = limiter.account_of(access_of(job.project))
     family = round_.families.get((account, family_name))
     if family is None:
@@ -233,7 +246,12 @@ def _has_room(job: Job, family_name: str, round_: _Round) -> bool:
     if not isinstance(admission, limiter.Go):
         limit = admission.limit
         wait_seconds = admission.wait_seconds if isinstance(admission, limiter.NotYet) else 1.0
-        told = {"reason": "rate_limit", "limit": limit, "model": family_name, "limit_value": getattr(family.limits, limit)}
+        told = {
+            "reason": "rate_limit",
+            "limit": limit,
+            "model": family_name,
+            "limit_value": getattr(family.limits, limit),
+        }
         # Its turn cannot come before then, and the ones after it would ask in vain as well.
         _wait(job, told, round_.now, seconds=max(0.2, min(wait_seconds - settings.ADMISSION_HORIZON_SECONDS, 5.0)))
         return False
@@ -243,7 +261,7 @@ def _has_room(job: Job, family_name: str, round_: _Round) -> bool:
 
 
 def _family(job: Job, name: str, round_: _Round) -> _Family:
-    """The limits of a family at the organization's tier, and what the attempts that have not begun will still ask of them."""
+    """The limits of a family at the organization's tier, and what unclaimed attempts will still ask of them."""
     organization = job.project.organization
     if organization.pk not in round_.standings:
         round_.standings[organization.pk] = standing(organization, round_.now)
@@ -251,7 +269,9 @@ def _family(job: Job, name: str, round_: _Round) -> _Family:
     unclaimed = Attempt.objects.filter(
         status=AttemptStatus.CREATED, fencing_token__isnull=True, job__project__organization=organization
     ).select_related("job")
-    pending = [a.job.admission_tokens for a in unclaimed if (entry := round_.entry(a.job.model)) and entry.model.family == name]
+    pending = [
+        a.job.admission_tokens for a in unclaimed if (entry := round_.entry(a.job.model)) and entry.model.family == name
+    ]
     return _Family(rate_limit(tier, name, organization.terms_date(round_.now)), len(pending), sum(pending))
 
 
@@ -282,8 +302,7 @@ def _wait(job: Job, waiting_on: dict[str, Any], now: datetime, *, seconds: float
     Job.objects.filter(pk=job.pk).update(waiting_on=waiting_on, run_after=now + timedelta(seconds=seconds))
 
 
-def _fail(job: Job, now: datetime, code: str, message: str) -> None:
-    error = {"code": code, "message": message, "type": "not_started", "status": None, "param": None}
-    move_job(
-        job.pk, to=JobStatus.FAILED, come_from=[JobStatus.QUEUED], finished_at=now, error=error, waiting_on=None
-    )
+def _fail(job: Job, reason: DomainError, now: datetime) -> None:
+    """Ends a job that can never start."""
+    error = {"code": reason.code, "message": reason.message, "type": "not_started", "status": None, "param": None}
+    move_job(job.pk, to=JobStatus.FAILED, come_from=[JobStatus.QUEUED], finished_at=now, error=error, waiting_on=None)

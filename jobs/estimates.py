@@ -1,6 +1,10 @@
-"""Bounds of a call's tokens and cost, computed before it. A bound is a promise: the provider's own count may not exceed it."""
+"""Bounds of a call's tokens and cost, computed before it.
+
+A bound is a promise: the provider's own count may not exceed it.
+"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -12,11 +16,12 @@ import bpe_openai
 from billing.pricing import PriceTerms, bound_usd
 from jobs.validation import PromptRequest
 
-# Chat overhead of o200k_base models: 3 tokens prime the reply, 4 frame each message (recorded usage of one-message calls,
-# 2024-09 to 2025-08: text + 7).
+# Chat overhead of o200k_base models: 3 tokens prime the reply, 4 frame each message (recorded usage of one-message
+# calls, 2024-09 to 2025-08: text + 7).
 REPLY_PRIMING = 3
 MESSAGE_FRAME = 4
-# A recorded o1-mini call of two messages counted 7 tokens more than that formula: the margin leaves twice as much per message.
+# A recorded o1-mini call of two messages counted 7 tokens more than that formula: the margin leaves twice as much per
+# message.
 MARGIN_PER_MESSAGE = 14
 MARGIN_PER_CALL = 32
 MARGIN_OF_TEXT = Decimal("1.02")
@@ -24,14 +29,17 @@ MARGIN_OF_TEXT = Decimal("1.02")
 IMAGE_TOKENS = 50_000
 # The provider's limiter estimates a prompt from its characters (rate limit guide); four to a token is its usual figure.
 CHARACTERS_PER_TOKEN = 4
-# The tokenizer refuses more than 200,000 tokens at once, and no character is more than four. A token that a cut falls into counts
-# as two or three, which the margin does not notice.
+# The tokenizer refuses more than 200,000 tokens at once, and no character is more than four. A token that a cut falls
+# into counts as two or three, which the margin does not notice.
 PIECE_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSize:
-    """`counted_tokens` by the provider's formula; `bound_tokens` never below what it may bill; `characters` of all text."""
+    """`counted_tokens` by the provider's formula; `bound_tokens` never below what it may bill.
+
+    `characters` of all text.
+    """
 
     counted_tokens: int
     bound_tokens: int
@@ -66,7 +74,7 @@ def count_tokens(text: str) -> int:
 
 def prompt_size(request: PromptRequest) -> PromptSize:
     """How large the prompt of a request is: its messages, and the schemas that go with them."""
-    texts = [text for message in request.messages for text in _texts(message)]
+    texts = [text for message in request.messages for text in _texts({**message, "role": ""})]
     schemas = [
         json.dumps(request.parameters[name], ensure_ascii=False)
         for name in ("tools", "functions", "response_format")
@@ -99,12 +107,20 @@ def bound_of(request: PromptRequest, size: PromptSize, *, max_output_tokens: int
     )
 
 
-def _texts(message: dict[str, Any]) -> list[str]:
-    """Every text of a message that the model reads, function calls and names included."""
-    content = message.get("content")
-    texts = [content] if isinstance(content, str) else [part["text"] for part in content or [] if "text" in part]
-    extras = [json.dumps(message[key], ensure_ascii=False) for key in ("tool_calls", "function_call") if message.get(key)]
-    return texts + extras + [str(message[key]) for key in ("name", "tool_call_id") if message.get(key)]
+def _texts(value: Any) -> Iterator[str]:
+    """Every text of a message, at any depth: what the model does not read only makes the bound larger.
+
+    Pictures count apart.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            if key not in {"image_url", "type"}:
+                yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
 
 
 def _images(message: dict[str, Any]) -> int:

@@ -32,7 +32,10 @@ BOOKING_PATIENCE_SECONDS = 120.0
 
 
 def execute(attempt_id: UUID, *, worker: str) -> None:
-    """Runs one attempt to its outcome. A second message for the same attempt changes nothing: the row decides who has it."""
+    """Runs one attempt to its outcome.
+
+    A second message for the same attempt changes nothing: the row decides who has it.
+    """
     token = uuid4()
     attempt = _claim(attempt_id, token, worker)
     if attempt is None:
@@ -71,8 +74,8 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
 def settle(attempt: Attempt, token: UUID, answer: Answer) -> UsageRecord | None:
     """Books an answer: hold, usage record, rollup, attempt, job and content change together, once.
 
-    An answer that comes after its attempt was put in doubt is the truth that was missing, and is booked as well. None when the
-    attempt is no longer this worker's.
+    An answer that comes after its attempt was put in doubt is the truth that was missing, and is booked as well. None
+    when the attempt is no longer this worker's.
     """
     finished = {
         "finished_at": database_now(),
@@ -181,7 +184,10 @@ def _begin(attempt: Attempt, token: UUID) -> bool:
 def _on_rejection(attempt: Attempt, token: UUID, error: Rejected) -> None:
     rejection = error.rejection
     decision = after_rejection(
-        rejection, attempts=_tries(attempt), max_attempts=settings.MAX_ATTEMPTS, jitter=random.random()  # noqa: S311
+        rejection,
+        attempts=_tries(attempt),
+        max_attempts=settings.MAX_ATTEMPTS,
+        jitter=random.random(),  # noqa: S311
     )
     if rejection.status == 429 and isinstance(decision, Retry):
         _hold_back(attempt.job, decision.after_seconds)
@@ -206,7 +212,9 @@ def _hold_back(job: Job, seconds: float) -> None:
 
 def _reject_unreachable(attempt: Attempt, token: UUID, reason: str) -> None:
     decision = after_unreachable(
-        attempts=_tries(attempt), max_attempts=settings.MAX_ATTEMPTS, jitter=random.random()  # noqa: S311
+        attempts=_tries(attempt),
+        max_attempts=settings.MAX_ATTEMPTS,
+        jitter=random.random(),  # noqa: S311
     )
     rejection = Rejection(status=0, code="connection_failed", type="connection_error", message=reason)
     _reject(attempt, token, rejection, decision, request_id="")
@@ -247,9 +255,7 @@ def _reject(attempt: Attempt, token: UUID, rejection: Rejection, decision: Decis
                 waiting_on={"reason": "retry", "error": error, "attempts": attempt.number},
             )
         case Fail():
-            move_job(
-                attempt.job_id, to=JobStatus.FAILED, come_from=[JobStatus.RUNNING], finished_at=now, error=error
-            )
+            move_job(attempt.job_id, to=JobStatus.FAILED, come_from=[JobStatus.RUNNING], finished_at=now, error=error)
 
 
 def _book(write: Callable[[], object]) -> None:

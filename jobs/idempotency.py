@@ -36,9 +36,9 @@ def fingerprint_of(method: str, path: str, body: bytes) -> str:
 def run_once(project: Project, key: str | None, fingerprint: str, work: Callable[[], Answer]) -> Answer:
     """The answer of `work`, which is done at most once per key; without a key, every time.
 
-    Record and work commit together, so a crash leaves neither; and work that raises leaves no record, so that a corrected
-    request may use the same key. Raises IdempotencyKeyReused for another request under the key, and IdempotencyKeyInFlight
-    when the first one does not finish soon.
+    Record and work commit together, so a crash leaves neither; and work that raises leaves no record, so that a
+    corrected request may use the same key. Raises IdempotencyKeyReused for another request under the key, and
+    IdempotencyKeyInFlight when the first one does not finish soon.
     """
     with transaction.atomic():
         if key is None:

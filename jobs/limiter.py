@@ -1,7 +1,7 @@
 """The provider's rate limits, kept by all workers together: when may this call start?
 
-One atomic Redis script decides over all limits that bind a call, by the provider's own token-bucket arithmetic and by the clock
-of Redis. With Redis away nothing may start: the limiter fails closed.
+One atomic Redis script decides over all limits that bind a call, by the provider's own token-bucket arithmetic and by
+the clock of Redis. With Redis away nothing may start: the limiter fails closed.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from accounts.models import RateLimit
 from jobs.credentials import Access
 
 MINUTE_MS = 60_000
-# How late a call may reach the provider after its turn; that much of the burst is not used, nothing of the steady rate is.
+# How late a call may reach the provider after its turn; that much of the burst is not used, nothing of the steady rate
+# is.
 LATENESS_MS = 1_000
 BORN_KEY = "bursar:limiter:counting-since"
 _SCRIPT = resources.files("jobs").joinpath("admission.lua").read_text()
@@ -38,7 +39,10 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The call's turn would come in so many seconds, later than the horizon: nothing is taken. `limit` is what binds it."""
+    """The call's turn would come in so many seconds, later than the horizon: nothing is taken.
+
+    `limit` is what binds it.
+    """
 
     wait_seconds: float
     limit: str
@@ -68,12 +72,18 @@ def admit(account: str, family: str, limits: RateLimit, *, tokens: int, horizon_
 def look(
     account: str, family: str, limits: RateLimit, *, requests: int, tokens: int, horizon_seconds: float
 ) -> Admission:
-    """Whether so many calls of so many tokens in all could start within the horizon; takes nothing. Raises LimiterAway."""
+    """Whether so many calls of so many tokens in all could start within the horizon; takes nothing.
+
+    Raises LimiterAway.
+    """
     return _ask(account, family, limits, requests=requests, tokens=tokens, horizon_seconds=horizon_seconds, take=False)
 
 
 def hold_back(account: str, family: str, seconds: float) -> None:
-    """Gives no turn of this family before so many seconds have passed: the provider asked for it. Raises LimiterAway."""
+    """Gives no turn of this family before so many seconds have passed: the provider asked for it.
+
+    Raises LimiterAway.
+    """
     try:
         script = _hold_back_script()
         script(keys=[_key(account, family)], args=[int(seconds * 1000), 2 * MINUTE_MS])
@@ -111,7 +121,10 @@ def _key(account: str, family: str) -> str:
 
 @cache
 def connection() -> redis.Redis:
-    """This process's connections to Redis: short waits and no retries, since the caller has a better plan than waiting."""
+    """This process's connections to Redis.
+
+    Short waits and no retries, since the caller has a better plan than waiting.
+    """
     return redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
     )

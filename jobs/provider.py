@@ -1,4 +1,7 @@
-"""One call of the provider, and what came of it: an answer, a refusal, nothing sent, or an outcome that is not known."""
+"""One call of the provider, and what came of it.
+
+An answer, a refusal, nothing sent, or an outcome that is not known.
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -76,7 +79,9 @@ def call(access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_s
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             if not clock.is_sent:
                 raise Unreachable(_reason(error)) from error
-            code = "timeout" if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException) else "connection_lost"
+            code = (
+                "timeout" if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException) else "connection_lost"
+            )
             raise Uncertain(code, _reason(error)) from error
     return _read(response.http_response)
 
@@ -106,7 +111,7 @@ def _read(response: httpx2.Response) -> Answer:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise Uncertain(
             "answer_unreadable",
-            f"The provider answered {response.status_code} with a body that cannot be read ({type(error).__name__}: {error}).",
+            f"The provider answered {response.status_code} with an unreadable body ({type(error).__name__}: {error}).",
             status=response.status_code,
             request_id=request_id,
         ) from error

@@ -1,4 +1,7 @@
-"""What becomes of an attempt whose worker, message or connection was lost: back to the queue, or in doubt; never sent again."""
+"""What becomes of an attempt whose worker, message or connection was lost: back to the queue, or in doubt.
+
+Never sent again.
+"""
 
 import logging
 from datetime import timedelta
@@ -35,7 +38,9 @@ def rescue() -> int:
     for attempt in unclaimed:
         rescued += give_back(attempt, waiting_on=None, after_seconds=0.0, reason="its worker or its message was lost")
     for attempt in silent:
-        rescued += put_in_doubt(attempt, code="worker_lost", reason="The worker that made the call has not been heard of.")
+        rescued += put_in_doubt(
+            attempt, code="worker_lost", reason="The worker that made the call has not been heard of."
+        )
     if rescued:
         logger.warning("rescued %d stranded attempts", rescued)
     return rescued
@@ -52,8 +57,8 @@ def give_back(
 ) -> bool:
     """Abandons an attempt whose call has not begun; its job is queued again. False when the call began, or it is past.
 
-    The worker gives back only what it has claimed (`token`); the rescue gives back whatever has outlived its lease. Either way
-    the compare-and-set against the beginning of the call decides: one of the two happens, never both.
+    The worker gives back only what it has claimed (`token`); the rescue gives back whatever has outlived its lease.
+    Either way the compare-and-set against the beginning of the call decides: one of the two happens, never both.
     """
     now = database_now()
     abandoned = move_attempt(

@@ -18,14 +18,17 @@ QUOTA_CODES = frozenset(
         "billing_hard_limit_reached",
     }
 )
-# Of the 5xx, only what the provider itself answers before or instead of working. A gateway's timeout (502, 504, 520 to 524) says
-# nothing of the call behind it, which may have run and been billed.
+# Of the 5xx, only what the provider itself answers before or instead of working. A gateway's timeout (502, 504, 520 to
+# 524) says nothing of the call behind it, which may have run and been billed.
 UNBILLED_SERVER_ERRORS = frozenset({500, 503, 529})
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The provider's refusal. `retry_after` in seconds; `is_final` when the provider says itself that a retry is useless."""
+    """The provider's refusal.
+
+    `retry_after` in seconds; `is_final` when the provider says itself that a retry is useless.
+    """
 
     status: int
     code: str
@@ -79,6 +82,6 @@ def is_outcome_known(status: int) -> bool:
 
 
 def _pause(attempts: int, jitter: float, at_least: float | None = None) -> float:
-    backoff = min(BACKOFF_BASE_SECONDS * 2 ** (attempts - 1), BACKOFF_CAP_SECONDS)
+    backoff = min(BACKOFF_BASE_SECONDS * 2.0 ** (attempts - 1), BACKOFF_CAP_SECONDS)
     spread = backoff * (0.5 + jitter / 2)
     return max(spread, min(at_least or 0.0, RETRY_AFTER_CAP_SECONDS) * (1 + jitter / 10))

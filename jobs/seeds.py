@@ -30,6 +30,7 @@ FORMAT = ("response_format",)
 TEXT = ("seed", "stop", "logit_bias")
 TOOLS = ("tools", "tool_choice", "functions", "function_call")
 STREAM = ("stream", "stream_options")
+COMMON = CAP + ACCOUNTING + FORMAT
 
 # What a reasoning model has fixed. SAMPLING may stand among the free parameters as well: it is free while a model that
 # can does not reason (reasoning_effort "none", or no effort where none is its default).
@@ -79,10 +80,7 @@ def _snapshot(name: str) -> tuple[SnapshotSeed, ...]:
 
 
 # --- Models that do not reason ----------------------------------------------------------------------------------------
-_FREE = (
-    *(*CAP, *OLD_CAP, *SAMPLING, *PENALTIES, *ACCOUNTING, *TEXT, *FORMAT, *TOOLS, *STREAM),
-    *("n", "parallel_tool_calls", "prediction"),
-)
+_FREE = COMMON + OLD_CAP + SAMPLING + PENALTIES + TEXT + TOOLS + STREAM + ("n", "parallel_tool_calls", "prediction")
 
 GPT_4O = ModelSeed(
     name="gpt-4o",
@@ -147,7 +145,7 @@ O1_PREVIEW = ModelSeed(
     snapshots=_snapshot("o1-preview-2024-09-12"),
     endpoints=(CHAT,),
     roles=("user", "assistant"),
-    parameters=CAP + ACCOUNTING + TEXT + FORMAT,
+    parameters=COMMON + TEXT,
     fixed_parameters=FIXED_BETA,
     response_formats=("text",),
     accepts_images=False,
@@ -173,7 +171,7 @@ O1 = ModelSeed(
     max_output_tokens=100_000,
     source="LiteLLM price map, 2025-01; openai-python 3.54 model list; OpenAI deprecations, 2026-10-15",
     snapshots=_snapshot("o1-2024-12-17"),
-    parameters=CAP + ACCOUNTING + FORMAT + TOOLS + STREAM + ("seed", "stop", "reasoning_effort"),
+    parameters=COMMON + TOOLS + STREAM + ("seed", "stop", "reasoning_effort"),
     fixed_parameters=FIXED_O1,
     reasoning_efforts=("low", "medium", "high"),
     shutdown_on=date(2026, 10, 23),
@@ -201,7 +199,7 @@ O3 = replace(
     released_on=date(2025, 4, 16),
     source="LiteLLM price map, 2025-04; openai-python 3.54 model list; OpenAI deprecations, 2026-10-28",
     snapshots=_snapshot("o3-2025-04-16"),
-    parameters=CAP + ACCOUNTING + FORMAT + TOOLS + STREAM + ("seed", "reasoning_effort"),
+    parameters=COMMON + TOOLS + STREAM + ("seed", "reasoning_effort"),
     fixed_parameters=FIXED,
     shutdown_on=date(2026, 12, 11),
 )
@@ -223,7 +221,7 @@ O4_MINI = replace(
 )
 
 # --- gpt-5 and later --------------------------------------------------------------------------------------------------
-_GPT_5 = CAP + ACCOUNTING + FORMAT + TOOLS + STREAM + ("seed", "parallel_tool_calls", "reasoning_effort", "verbosity")
+_GPT_5 = COMMON + TOOLS + STREAM + ("seed", "parallel_tool_calls", "reasoning_effort", "verbosity")
 
 GPT_5 = ModelSeed(
     name="gpt-5",

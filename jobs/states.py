@@ -1,4 +1,7 @@
-"""The states of a job and of an attempt, and every legal step between them. The constraints of the tables repeat the values."""
+"""The states of a job and of an attempt, and every legal step between them.
+
+The constraints of the tables repeat the values.
+"""
 
 from django.db import models
 

@@ -1,4 +1,7 @@
-"""T1: a prompt comes in. It is checked, bounded and queued, and what can never run is refused here, before it costs anything."""
+"""T1: a prompt comes in.
+
+It is checked, bounded and queued, and what can never run is refused here, before it costs anything.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +16,7 @@ from billing.budgets import states_of
 from billing.clock import database_now
 from billing.errors import LimitTooSmall
 from billing.models import ServiceTier
+from billing.money import usd
 from billing.prices import price_on, terms_of
 from jobs import catalogue, dispatch
 from jobs.credentials import access_of
@@ -37,8 +41,8 @@ class Submission:
 def submit(api_key: ApiKey, submission: Submission) -> Job:
     """The queued job. Runs in the caller's transaction; the dispatcher is woken when that commits.
 
-    Raises RequestRejected with the provider's own wording, UnknownPrice, RateLimitUnknown, RequestTooLarge, MaxCostTooSmall, and
-    LimitTooSmall where the call would not fit even into an untouched budget.
+    Raises RequestRejected with the provider's own wording, UnknownPrice, RateLimitUnknown, RequestTooLarge,
+    MaxCostTooSmall, and LimitTooSmall where the call would not fit even into an untouched budget.
     """
     project = api_key.project
     now = database_now()
@@ -76,9 +80,7 @@ def check(project: Project, submission: Submission, now: datetime) -> Bound:
     entry = catalogue.find(prompt.model)
     stands = standing(organization, now)
     serves_shut_down = access_of(project).serves_shut_down_models
-    validate(
-        prompt, entry, standing=stands, tiers=tiers_on(day), day=day, serves_shut_down_models=serves_shut_down
-    )
+    validate(prompt, entry, standing=stands, tiers=tiers_on(day), day=day, serves_shut_down_models=serves_shut_down)
     assert entry is not None  # validate refuses an unknown model
     size = prompt_size(prompt)
     validate_size(prompt, entry, prompt_tokens=size.counted_tokens)
@@ -104,15 +106,15 @@ def _check_rate_limit(
     limit = rate_limit(stands.tier.number, entry.model.family, organization.terms_date(now))
     if limit is None:
         raise RateLimitUnknown(
-            f"No rate limit is known for model '{entry.name}' at usage tier {stands.tier.number}, so no call of it may start. "
-            "An administrator can add it under Accounts > Rate limits.",
+            f"No rate limit is known for model '{entry.name}' at usage tier {stands.tier.number}, so no call of it may "
+            "start. An administrator can add it under Accounts > Rate limits.",
             param="model",
         )
     if limit.tokens_per_minute is not None and bound.admission_tokens > limit.tokens_per_minute:
         raise RequestTooLarge(
-            f"Request too large for {entry.name}: one call may count for {limit.tokens_per_minute} tokens per minute (TPM) at usage "
-            f"tier {stands.tier.number}, and this one counts for {bound.admission_tokens}. Shorten the prompt or lower "
-            "max_completion_tokens.",
+            f"Request too large for {entry.name}: one call may count for {limit.tokens_per_minute} tokens per minute "
+            f"(TPM) at usage tier {stands.tier.number}, and this one counts for {bound.admission_tokens}. Shorten the "
+            "prompt or lower max_completion_tokens.",
             param="max_completion_tokens" if bound.admission_tokens == bound.output_tokens else "messages",
         )
 
@@ -120,15 +122,15 @@ def _check_rate_limit(
 def _check_budgets(project: Project, submission: Submission, bound: Bound, now: datetime) -> None:
     if submission.max_cost_usd is not None and bound.usd > submission.max_cost_usd:
         raise MaxCostTooSmall(
-            f"One call can cost up to {bound.usd:f} USD, more than its max_cost_usd of {submission.max_cost_usd:f}. Raise it, "
-            "shorten the prompt or lower max_completion_tokens.",
+            f"One call can cost up to {usd(bound.usd)} USD, more than its max_cost_usd of "
+            f"{usd(submission.max_cost_usd)}. Raise it, shorten the prompt or lower max_completion_tokens.",
             param="max_cost_usd",
         )
     for budget in states_of(project, now):
         if bound.usd > budget.limit.limit_usd:
             raise LimitTooSmall(
-                f"One call can cost up to {bound.usd:f} USD, more than the whole monthly limit of {budget.limit.limit_usd:f} USD of "
-                f"{budget.limit.scope.value} '{budget.limit.name}'. Shorten the prompt, lower max_completion_tokens or have the "
-                "limit raised.",
+                f"One call can cost up to {usd(bound.usd)} USD, more than the whole monthly limit of "
+                f"{usd(budget.limit.limit_usd)} USD of {budget.limit.scope.value} '{budget.limit.name}'. Shorten the "
+                "prompt, lower max_completion_tokens or have the limit raised.",
                 budget=budget.describe(required_usd=bound.usd),
             )

@@ -1,7 +1,7 @@
 """The wire under the official client: a deadline for the whole call, and the knowledge whether anything was sent.
 
-The client's own timeouts are per read, so a body that trickles outlives them for ever; and an error of its own does not say
-whether the request had left (measured with openai 3.54). Both decide here, at the socket, where they can be known.
+The client's own timeouts are per read, so a body that trickles outlives them for ever; and an error of its own does not
+say whether the request had left (measured with openai 3.54). Both decide here, at the socket, where they can be known.
 """
 
 import socket
@@ -15,7 +15,8 @@ from typing import Any
 import httpcore2
 import httpx2
 
-# A pool of the HTTP library is quadratic in its open connections: about this many cost least (measured with 2,000 calls).
+# A pool of the HTTP library is quadratic in its open connections: about this many cost least (measured with 2,000
+# calls).
 CONNECTIONS_PER_POOL = 50
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
@@ -98,12 +99,14 @@ class _TimedBackend(httpcore2.NetworkBackend):
 def timed_transport() -> httpx2.HTTPTransport:
     """A transport with one pool of its own, TCP keepalive, and the clock under every connection."""
     transport = httpx2.HTTPTransport(
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_PER_POOL, keepalive_expiry=5.0),
+        limits=httpx2.Limits(
+            max_connections=None, max_keepalive_connections=CONNECTIONS_PER_POOL, keepalive_expiry=5.0
+        ),
         socket_options=list(_keepalive()),
     )
     # The library takes a network backend only from a pool that one builds whole; tests hold this line to its purpose.
     pool = transport._pool
-    pool._network_backend = _TimedBackend(pool._network_backend)  # type: ignore[attr-defined]
+    pool._network_backend = _TimedBackend(pool._network_backend)
     return transport
 
 

@@ -1,4 +1,7 @@
-"""The cast of every test: Alice's organization at tier 5 in September 2024's terms, and Bob's beside it, who must see none of it."""
+"""The cast of every test.
+
+Alice's organization at tier 5 in September 2024's terms, and Bob's beside it, who must see none of it.
+"""
 
 from dataclasses import dataclass
 from datetime import date, timedelta

@@ -20,8 +20,8 @@ class Organization(models.Model):
         "terms of",
         null=True,
         blank=True,
-        help_text="The day whose tiers, rate limits, prices and shut-downs apply to this organization: an agreement that froze "
-        "them, or an endpoint that kept them. Empty: today's.",
+        help_text="The day whose tiers, rate limits, prices and shut-downs apply to this organization: an agreement "
+        "that froze them, or an endpoint that kept them. Empty: today's.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

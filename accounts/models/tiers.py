@@ -1,4 +1,7 @@
-"""Usage tiers and what they allow, as dated rows; the payments that a tier follows from; the override that says who and why."""
+"""Usage tiers and what they allow, as dated rows; the payments that a tier follows from.
+
+The override that says who and why.
+"""
 
 from typing import ClassVar
 
@@ -16,7 +19,9 @@ class UsageTier(models.Model):
 
     number = models.PositiveSmallIntegerField(validators=TIER_NUMBER, help_text="0 is the Free tier.")
     name = models.CharField(max_length=30)
-    minimum_paid_usd = models.DecimalField(max_digits=24, decimal_places=12, help_text="Sum of payments that the tier asks for.")
+    minimum_paid_usd = models.DecimalField(
+        max_digits=24, decimal_places=12, help_text="Sum of payments that the tier asks for."
+    )
     minimum_days = models.PositiveIntegerField(help_text="Days since the first payment that the tier asks for.")
     monthly_limit_usd = models.DecimalField(max_digits=24, decimal_places=12)
     effective_from = models.DateField()
@@ -27,7 +32,8 @@ class UsageTier(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["number", "effective_from"], name="one_tier_row_per_day"),
             models.CheckConstraint(
-                condition=models.Q(minimum_paid_usd__gte=0, monthly_limit_usd__gte=0), name="tier_amounts_are_not_negative"
+                condition=models.Q(minimum_paid_usd__gte=0, monthly_limit_usd__gte=0),
+                name="tier_amounts_are_not_negative",
             ),
         ]
 
@@ -45,7 +51,9 @@ class RateLimit(models.Model):
     requests_per_day = models.PositiveBigIntegerField(null=True, blank=True)
     tokens_per_day = models.PositiveBigIntegerField(null=True, blank=True)
     batch_queue_tokens = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Input tokens that may wait in the provider's batches. Empty: the model has no batches."
+        null=True,
+        blank=True,
+        help_text="Input tokens that may wait in the provider's batches. Empty: the model has no batches.",
     )
     effective_from = models.DateField()
     source = models.CharField(max_length=300)
@@ -74,7 +82,9 @@ class Payment(models.Model):
         constraints: ClassVar = [
             models.CheckConstraint(condition=models.Q(amount_usd__gt=0), name="payment_is_positive"),
             models.UniqueConstraint(
-                fields=["organization", "reference"], condition=~models.Q(reference=""), name="one_payment_per_reference"
+                fields=["organization", "reference"],
+                condition=~models.Q(reference=""),
+                name="one_payment_per_reference",
             ),
         ]
 

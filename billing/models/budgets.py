@@ -39,7 +39,10 @@ class Quota(models.Model):
 
 
 class Budget(models.Model):
-    """The account of one limit in one window. Its counters are the sums of its ledger entries, kept for the conditional UPDATE."""
+    """The account of one limit in one window.
+
+    Its counters are the sums of its ledger entries, kept for the conditional UPDATE.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="budgets")
@@ -61,7 +64,8 @@ class Budget(models.Model):
             models.CheckConstraint(condition=Q(limit_usd__gte=0), name="budget_limit_is_not_negative"),
             models.CheckConstraint(condition=Q(window_end__gt=F("window_start")), name="budget_window_has_length"),
             models.CheckConstraint(
-                condition=Q(scope=Scope.ORGANIZATION, project__isnull=True) | Q(scope=Scope.PROJECT, project__isnull=False),
+                condition=Q(scope=Scope.ORGANIZATION, project__isnull=True)
+                | Q(scope=Scope.PROJECT, project__isnull=False),
                 name="budget_scope_matches_its_owner",
             ),
         ]
@@ -77,7 +81,10 @@ class ReservationStatus(models.TextChoices):
 
 
 class Reservation(models.Model):
-    """The open claim of one attempt on all its budgets; resolved once. It keeps whom the spend belongs to, and the price."""
+    """The open claim of one attempt on all its budgets; resolved once.
+
+    It keeps whom the spend belongs to, and the price.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     reference = models.UUIDField(unique=True, help_text="Whatever the holder calls the attempt; opaque here.")

@@ -33,7 +33,9 @@ class LedgerEntry(models.Model):
     window_start = models.DateTimeField(help_text="The month that the amount belongs to.")
     recorded_at = models.DateTimeField()
     reason = models.CharField(max_length=500, blank=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
 
     class Meta:
         verbose_name_plural = "ledger entries"

@@ -20,7 +20,9 @@ class Price(models.Model):
     model = models.CharField(max_length=100, help_text="The model's name, or a snapshot's where that is priced apart.")
     service_tier = models.CharField(max_length=10, choices=ServiceTier.choices, default=ServiceTier.STANDARD)
     input_usd_per_million = UsdPerMillionField()
-    cached_input_usd_per_million = UsdPerMillionField(help_text="Equal to the input price where the provider gives no discount.")
+    cached_input_usd_per_million = UsdPerMillionField(
+        help_text="Equal to the input price where the provider gives no discount."
+    )
     output_usd_per_million = UsdPerMillionField(help_text="Reasoning tokens are output tokens and cost the same.")
     effective_from = models.DateField()
     source = models.CharField(max_length=300, help_text="Where this price was read.")

@@ -54,7 +54,9 @@ class UsageRecord(models.Model):
             models.CheckConstraint(
                 condition=Q(reasoning_tokens__lte=F("output_tokens")), name="reasoning_tokens_within_output"
             ),
-            models.CheckConstraint(condition=Q(cached_input_tokens__lte=F("input_tokens")), name="cached_tokens_within_input"),
+            models.CheckConstraint(
+                condition=Q(cached_input_tokens__lte=F("input_tokens")), name="cached_tokens_within_input"
+            ),
             models.CheckConstraint(
                 condition=Q(total_usd=F("input_usd") + F("cached_input_usd") + F("output_usd") + F("reasoning_usd")),
                 name="cost_parts_sum_to_the_total",
@@ -93,7 +95,16 @@ class SpendRollup(models.Model):
         ordering = ("-day", "organization", "project", "model")
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["organization", "day", "project", "team_id", "member_id", "api_key_id", "model", "service_tier"],
+                fields=[
+                    "organization",
+                    "day",
+                    "project",
+                    "team_id",
+                    "member_id",
+                    "api_key_id",
+                    "model",
+                    "service_tier",
+                ],
                 nulls_distinct=False,
                 name="one_rollup_per_day_and_owner",
             ),

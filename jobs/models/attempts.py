@@ -17,7 +17,9 @@ class Attempt(models.Model):
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="attempts")
     number = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=AttemptStatus.choices, default=AttemptStatus.CREATED)
-    fencing_token = models.UUIDField(null=True, blank=True, help_text="Of the worker that claimed it; every write names it.")
+    fencing_token = models.UUIDField(
+        null=True, blank=True, help_text="Of the worker that claimed it; every write names it."
+    )
     worker = models.CharField(max_length=100, blank=True)
     created_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField(help_text="If the call has not begun by then, the attempt is given back.")
@@ -38,7 +40,9 @@ class Attempt(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["job", "number"], name="attempts_are_numbered"),
             models.UniqueConstraint(
-                fields=["job"], condition=Q(status__in=["created", "calling", "in_doubt"]), name="one_open_attempt_per_job"
+                fields=["job"],
+                condition=Q(status__in=["created", "calling", "in_doubt"]),
+                name="one_open_attempt_per_job",
             ),
             models.CheckConstraint(condition=Q(status__in=AttemptStatus.values), name="attempt_status_is_known"),
             models.CheckConstraint(

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 
-def _names() -> ArrayField:  # type: ignore[type-arg]
+def _names() -> ArrayField:
     return ArrayField(models.CharField(max_length=40), default=list, blank=True)
 
 
@@ -46,7 +46,9 @@ class LanguageModel(models.Model):
     minimum_tier = models.PositiveSmallIntegerField(default=1, help_text="The lowest usage tier that may call it.")
     released_on = models.DateField()
     shutdown_on = models.DateField(null=True, blank=True)
-    successor = models.CharField(max_length=100, blank=True, help_text="The model that the provider names as its replacement.")
+    successor = models.CharField(
+        max_length=100, blank=True, help_text="The model that the provider names as its replacement."
+    )
     source = models.CharField(max_length=300)
 
     class Meta:
@@ -76,7 +78,9 @@ class ModelSnapshot(models.Model):
     model = models.ForeignKey(LanguageModel, on_delete=models.CASCADE, related_name="snapshots")
     name = models.CharField(max_length=100, unique=True)
     is_current = models.BooleanField(default=False)
-    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Where it differs from the model's.")
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Where it differs from the model's."
+    )
     shutdown_on = models.DateField(null=True, blank=True, help_text="Where it differs from the model's.")
 
     class Meta:

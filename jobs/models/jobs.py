@@ -30,12 +30,18 @@ class Job(models.Model):
     deadline = models.DateTimeField(null=True, blank=True, help_text="Not to be started after this instant.")
 
     bound_input_tokens = models.PositiveBigIntegerField(help_text="The prompt has no more tokens than this.")
-    bound_output_tokens = models.PositiveBigIntegerField(help_text="The answer and its reasoning have no more than this.")
+    bound_output_tokens = models.PositiveBigIntegerField(
+        help_text="The answer and its reasoning have no more than this."
+    )
     bound_usd = UsdField(help_text="One call costs no more than this.")
-    admission_tokens = models.PositiveBigIntegerField(help_text="Tokens that the provider's rate limit counts for one call.")
+    admission_tokens = models.PositiveBigIntegerField(
+        help_text="Tokens that the provider's rate limit counts for one call."
+    )
 
     run_after = models.DateTimeField(null=True, blank=True, help_text="Not to be tried again before this instant.")
-    waiting_on = models.JSONField(null=True, blank=True, help_text="What kept it from starting when it was last looked at.")
+    waiting_on = models.JSONField(
+        null=True, blank=True, help_text="What kept it from starting when it was last looked at."
+    )
     attempt_count = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its latest call began.")

@@ -168,7 +168,9 @@ def test_an_adjustment_needs_a_reason_and_a_person_and_may_cross_the_limit(book,
 
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET {} = {}", "DELETE FROM {}"])
-@pytest.mark.parametrize(("table", "column"), [("billing_ledgerentry", "spent_change_usd"), ("billing_usagerecord", "total_usd")])
+@pytest.mark.parametrize(
+    ("table", "column"), [("billing_ledgerentry", "spent_change_usd"), ("billing_usagerecord", "total_usd")]
+)
 def test_the_database_refuses_to_change_or_delete_a_line_of_the_book(book, statement, table, column):
     book.settle(book.hold("2.5"), output=1000)
     from django.db import connection

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from billing.errors import AlreadyReleased
 from billing.models import Budget, LedgerEntry, Quota, UsageRecord
 
 D = Decimal
@@ -46,10 +48,8 @@ def test_settle_and_release_of_one_hold_race_and_one_wins(book):
 
     def settle_or_release(turn):
         reference, is_settle = turn
-        try:
+        with suppress(AlreadyReleased):  # the release was first, and the cost is not booked in silence
             return book.settle(reference, output=10) if is_settle else book.release(reference)
-        except Exception as error:
-            assert type(error).__name__ == "AlreadyReleased"
 
     all_at_once(settle_or_release, [(ref, kind) for ref in references for kind in (True, False)])
     assert Budget.objects.get(scope="organization").held_usd == 0
@@ -59,7 +59,11 @@ def test_settle_and_release_of_one_hold_race_and_one_wins(book):
 
 def test_batches_over_crossing_projects_do_not_deadlock(book, bob):
     organization = book.project.organization
-    projects = [book.project, bob.project, *(organization.projects.create(name=f"p{i}", slug=f"p{i}") for i in range(4))]
+    projects = [
+        book.project,
+        bob.project,
+        *(organization.projects.create(name=f"p{i}", slug=f"p{i}") for i in range(4)),
+    ]
 
     def batch(seed: int) -> int:
         order = projects[seed % 6 :] + projects[: seed % 6]

@@ -36,7 +36,9 @@ def test_cached_input_is_part_of_the_input_and_has_its_own_price():
     assert parts.cached_input_usd == Decimal("0.01056")
 
 
-@pytest.mark.parametrize("bill", [(10, 11, 0, 0), (10, 0, 5, 6), (-1, 0, 0, 0), (10, -1, 0, 0), (0, 0, -1, 0), (0, 0, 1, -1)])
+@pytest.mark.parametrize(
+    "bill", [(10, 11, 0, 0), (10, 0, 5, 6), (-1, 0, 0, 0), (10, -1, 0, 0), (0, 0, -1, 0), (0, 0, 1, -1)]
+)
 def test_a_bill_whose_parts_exceed_their_whole_is_not_believed(bill):
     with pytest.raises(ValueError, match="do not lie within"):
         Tokens(*bill)

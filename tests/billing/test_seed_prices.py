@@ -1,4 +1,4 @@
-"""The seeded prices are what the provider published, each from its day on; and every model can be priced and limited."""
+"""The seeded prices are what the provider published, each from its day on; every model has one, and rate limits."""
 
 from datetime import date
 from decimal import Decimal

@@ -1,0 +1,98 @@
+"""What the provider does not have: its bill and counters to read, faults and latency to set. No key is asked for."""
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from config.simulator.calls import PROVIDER
+from config.simulator.faults import InvalidFault
+from config.simulator.stored import metadata_of
+
+PREFIX = "/simulator/"
+
+
+async def health(http: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def bill(http: web.Request) -> web.Response:
+    """Totals; `lines=1` adds every line, `metadata[name]=value` leaves only the calls that carry it."""
+    provider, metadata = http.app[PROVIDER], metadata_of(http)
+    body = await asyncio.to_thread(provider.bill.totals, metadata)
+    if http.query.get("lines") == "1":
+        body["lines"] = await asyncio.to_thread(provider.bill.lines, metadata)
+    return web.json_response(body)
+
+
+async def counters(http: web.Request) -> web.Response:
+    return web.json_response(http.app[PROVIDER].counters.body())
+
+
+async def list_faults(http: web.Request) -> web.Response:
+    return web.json_response({"faults": http.app[PROVIDER].faults.body()})
+
+
+async def add_fault(http: web.Request) -> web.Response:
+    wanted = await _object(http)
+    try:
+        fault = http.app[PROVIDER].faults.add(wanted)
+    except (InvalidFault, TypeError) as error:
+        return _bad(str(error))
+    return web.json_response(fault.body(), status=201)
+
+
+async def clear_faults(http: web.Request) -> web.Response:
+    http.app[PROVIDER].faults.clear()
+    return web.json_response({"faults": []})
+
+
+async def set_latency(http: web.Request) -> web.Response:
+    """`{"seconds": x}`, or `{"min": x, "max": y}` for something in between."""
+    wanted = await _object(http)
+    low, high = wanted.get("min", wanted.get("seconds")), wanted.get("max", wanted.get("seconds"))
+    if not (_is_seconds(low) and _is_seconds(high) and low <= high):
+        return _bad('send {"seconds": x} or {"min": x, "max": y} with 0 <= x <= y')
+    http.app[PROVIDER].latency = (low, high)
+    return web.json_response({"min": low, "max": high})
+
+
+async def reset(http: web.Request) -> web.Response:
+    """Counters and rate limits as at the start; bill, faults and latency stay."""
+    provider = http.app[PROVIDER]
+    provider.counters.reset()
+    provider.limiter.reset()
+    return web.json_response({"status": "reset"})
+
+
+ROUTES = (
+    web.get(PREFIX + "healthz", health),
+    web.get(PREFIX + "bill", bill),
+    web.get(PREFIX + "counters", counters),
+    web.get(PREFIX + "faults", list_faults),
+    web.post(PREFIX + "faults", add_fault),
+    web.delete(PREFIX + "faults", clear_faults),
+    web.post(PREFIX + "latency", set_latency),
+    web.post(PREFIX + "reset", reset),
+)
+
+
+async def _object(http: web.Request) -> Mapping[str, Any]:
+    try:
+        body = await http.json()
+    except json.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text='{"error": "send a JSON object"}', content_type="application/json")
+    return body
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _bad(reason: str) -> web.Response:
+    return web.json_response({"error": reason}, status=400)

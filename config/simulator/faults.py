@@ -1,0 +1,118 @@
+"""Faults that a test asks for: what goes wrong, how often, and with which calls."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
+
+Kind = Literal[
+    "429",  # rate limit reached, with a duration and a retry-after
+    "500",
+    "503",
+    "insufficient_quota",
+    "hang",  # accepted and never answered
+    "cut_before_billing",  # the connection is aborted instead of an answer
+    "cut_after_billing",
+    "garbage",  # 200 and no JSON
+    "slow_body",  # headers, then a trickle
+    "html_502",  # what a proxy in between says
+    "empty_object",  # 200 and {}
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+# The work is done and paid for, and only its answer goes wrong. A hang is in neither set: its `billed` decides.
+BILLED_KINDS = frozenset({"cut_after_billing", "garbage", "slow_body", "empty_object"})
+
+
+class InvalidFault(ValueError):
+    """The fault asked for is not one that the simulator knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. `count` None never runs out; `match` is a part of the prompt; `seconds` is the wait before it strikes.
+
+    For a hang `seconds` is how long it lasts before the connection is aborted, None for as long as the client waits.
+    """
+
+    id: int
+    kind: Kind
+    count: int | None = 1
+    probability: float = 1.0
+    model: str | None = None
+    match: str | None = None
+    seconds: float | None = None
+    bytes_per_second: float = 20.0
+    retry_after: int = 1  # seconds; 0 leaves the header out
+    billed: bool = False
+
+    @property
+    def is_billed(self) -> bool:
+        return self.kind in BILLED_KINDS or (self.kind == "hang" and self.billed)
+
+    def strikes(self, *, models: frozenset[str], prompt: str) -> bool:
+        """Whether a call of this model (by any of its names) with this prompt is one of those meant."""
+        return (
+            self.count != 0
+            and (self.model is None or self.model in models)
+            and (self.match is None or self.match in prompt)
+        )
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "remaining": self.count,
+            "probability": self.probability,
+            "model": self.model,
+            "match": self.match,
+            "seconds": self.seconds,
+            "bytes_per_second": self.bytes_per_second,
+            "retry_after": self.retry_after,
+            "billed": self.is_billed,
+        }
+
+
+class Faults:
+    """The faults that are set, in the order of setting; the first that strikes is the one that happens."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 (nothing secret)
+        self._set: list[Fault] = []
+        self._next_id = 1
+
+    def add(self, wanted: Mapping[str, Any]) -> Fault:
+        """Sets a fault from a control request. Raises InvalidFault with the reason."""
+        fault = _parse(wanted, self._next_id)
+        self._next_id += 1
+        self._set.append(fault)
+        return fault
+
+    def draw(self, *, models: frozenset[str], prompt: str) -> Fault | None:
+        """The fault that befalls this call, used up by one."""
+        for place, fault in enumerate(self._set):
+            if fault.strikes(models=models, prompt=prompt) and self._chance.random() < fault.probability:
+                if fault.count is not None:
+                    self._set[place] = replace(fault, count=fault.count - 1)
+                return fault
+        return None
+
+    def clear(self) -> None:
+        self._set.clear()
+
+    def body(self) -> list[dict[str, Any]]:
+        return [fault.body() for fault in self._set]
+
+
+def _parse(wanted: Mapping[str, Any], number: int) -> Fault:
+    kind = str(wanted.get("kind"))
+    if kind not in KINDS:
+        raise InvalidFault(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    known = Fault.__dataclass_fields__.keys() - {"id"}
+    if unknown := wanted.keys() - known:
+        raise InvalidFault(f"unknown: {', '.join(sorted(unknown))}; a fault has {', '.join(sorted(known))}")
+    # null means "as by default", but for the count: that is how a fault without end is asked for.
+    options = {name: value for name, value in wanted.items() if value is not None or name == "count"}
+    fault = Fault(id=number, **{**options, "kind": cast(Kind, kind)})
+    if not 0 <= fault.probability <= 1 or fault.bytes_per_second <= 0 or (fault.count is not None and fault.count < 0):
+        raise InvalidFault("probability is 0 to 1, bytes_per_second above 0, count 0 or more, or null")
+    return fault

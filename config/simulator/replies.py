@@ -1,0 +1,191 @@
+"""How answers leave: headers, JSON as the provider prints it, event streams, and answers that go wrong on request."""
+
+import asyncio
+import json
+import math
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from config.simulator import errors
+from config.simulator.calls import Arrival, Order
+from config.simulator.faults import Fault
+from config.simulator.limiter import go_duration
+
+# What stands on every answer of api.openai.com and says nothing (recorded 2025-07-09).
+FIXED_HEADERS = {
+    "access-control-expose-headers": "X-Request-ID",
+    "cf-cache-status": "DYNAMIC",
+    "openai-version": "2020-10-01",
+    "server": "cloudflare",
+    "strict-transport-security": "max-age=31536000; includeSubDomains; preload",
+    "x-content-type-options": "nosniff",
+}
+HTML_502 = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
+    "<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+)
+GARBAGE = b"upstream connect error or disconnect/reset before headers"
+WORDS_PER_CHUNK = 4
+
+
+def new_request_id() -> str:
+    return "req_" + secrets.token_hex(16)
+
+
+def provider_headers(arrival: Arrival) -> dict[str, str]:
+    """Headers of whatever a known caller is answered, errors included."""
+    milliseconds = str(max(int((time.monotonic() - arrival.started) * 1000), 1))
+    return {
+        **FIXED_HEADERS,
+        "openai-organization": arrival.caller.organization,
+        "openai-processing-ms": milliseconds,
+        "openai-project": arrival.caller.project,
+        "x-envoy-upstream-service-time": milliseconds,
+        "x-request-id": arrival.request_id,
+    }
+
+
+def order_headers(order: Order) -> dict[str, str]:
+    return {**provider_headers(order.arrival), **order.admission.standing.headers()}
+
+
+def json_bytes(body: Any) -> bytes:
+    """A success as the provider prints it: two spaces of indent and a newline at the end."""
+    return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def success(body: Any, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(body=json_bytes(body), headers={**headers, "content-type": "application/json"})
+
+
+def failure(error: errors.ApiError, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(
+        status=error.status,
+        body=error.body(),
+        headers={**headers, **error.headers, "content-type": "application/json"},
+    )
+
+
+# --- Streams ----------------------------------------------------------------------------------------------------------
+async def stream(http: web.Request, order: Order, completion: Mapping[str, Any]) -> web.StreamResponse:
+    """The completion as server-sent events; usage comes last, in a chunk without choices, when it was asked for."""
+    response = web.StreamResponse(headers={**order_headers(order), "content-type": "text/event-stream; charset=utf-8"})
+    await response.prepare(http)
+    frame = {name: completion[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
+    frame = {"id": frame.pop("id"), "object": "chat.completion.chunk", **frame}
+    for choice in completion["choices"]:
+        for delta, reason in _deltas(choice):
+            chunk = {"index": choice["index"], "delta": delta, "finish_reason": reason}
+            usage = {"usage": None} if order.request.include_usage else {}
+            await response.write(_event({**frame, "choices": [chunk], **usage}))
+    if order.request.include_usage:
+        await response.write(_event({**frame, "choices": [], "usage": completion["usage"]}))
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+def _deltas(choice: Mapping[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
+    words = choice["message"]["content"].split(" ")
+    pieces = [" ".join(words[at : at + WORDS_PER_CHUNK]) for at in range(0, len(words), WORDS_PER_CHUNK)]
+    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": "", "refusal": None}, None)]
+    deltas += [({"content": piece if not number else f" {piece}"}, None) for number, piece in enumerate(pieces)]
+    return [*deltas, ({}, choice["finish_reason"])]
+
+
+def _event(body: Any) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+# --- Answers that go wrong --------------------------------------------------------------------------------------------
+async def refuse(http: web.Request, order: Order, fault: Fault) -> web.Response:
+    """What a fault answers before anything is billed. Raises ApiError, or never returns: the connection is aborted."""
+    if fault.kind != "hang" and fault.seconds:
+        await asyncio.sleep(fault.seconds)
+    match fault.kind:
+        case "429":
+            raise _rate_limited(order, fault)
+        case "500":
+            raise _with_limits(errors.server_error(), order)
+        case "503":
+            raise _with_limits(errors.overloaded(), order)
+        case "insufficient_quota":
+            raise _with_limits(errors.quota_exceeded(), order)
+        case "html_502":
+            headers = {"server": "cloudflare", "content-type": "text/html; charset=UTF-8"}
+            return web.Response(status=502, text=HTML_502, headers=headers)
+        case "hang":
+            return await hang(http, fault)
+        case _:
+            return await abort(http)
+
+
+async def spoil(http: web.Request, order: Order, fault: Fault, completion: Mapping[str, Any]) -> web.StreamResponse:
+    """What a fault makes of an answer that is billed."""
+    if fault.kind != "hang" and fault.seconds:
+        await asyncio.sleep(fault.seconds)
+    headers = {**order_headers(order), "content-type": "application/json"}
+    match fault.kind:
+        case "garbage":
+            return web.Response(body=GARBAGE, headers=headers)
+        case "empty_object":
+            return web.Response(body=b"{}", headers=headers)
+        case "slow_body":
+            return await _trickle(http, json_bytes(completion), headers, fault.bytes_per_second)
+        case "hang":
+            return await hang(http, fault)
+        case _:
+            return await abort(http)
+
+
+async def hang(http: web.Request, fault: Fault) -> NoReturn:
+    """Waits for the client to give up, or for the fault's seconds and aborts."""
+    if fault.seconds is not None:
+        await asyncio.sleep(fault.seconds)
+        await abort(http)
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("a future that nobody resolves was resolved")
+
+
+async def abort(http: web.Request) -> NoReturn:
+    """Resets the connection; the handler is then cancelled by the loss of it."""
+    if http.transport is not None:
+        http.transport.abort()
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("a future that nobody resolves was resolved")
+
+
+async def _trickle(
+    http: web.Request, body: bytes, headers: Mapping[str, str], bytes_per_second: float
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**headers, "content-length": str(len(body))})
+    await response.prepare(http)
+    for at in range(len(body)):
+        await response.write(body[at : at + 1])
+        await asyncio.sleep(1 / bytes_per_second)
+    await response.write_eof()
+    return response
+
+
+def _rate_limited(order: Order, fault: Fault) -> errors.ApiError:
+    limits = order.admission.standing.limits
+    error = errors.rate_limited(
+        model=order.request.model.id,
+        organization=order.arrival.caller.organization,
+        unit="requests",
+        limit=limits.requests,
+        used=limits.requests,
+        requested=1,
+        wait=go_duration(fault.retry_after * 1000 or math.ceil(60_000 / limits.requests)),
+        retry_after=fault.retry_after or None,
+    )
+    return _with_limits(error, order)
+
+
+def _with_limits(error: errors.ApiError, order: Order) -> errors.ApiError:
+    error.headers = {**order.admission.standing.headers(), **error.headers}
+    return error

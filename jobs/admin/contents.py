@@ -1,0 +1,97 @@
+"""What may hold people's words: prompts and answers, and answers kept for repeated requests."""
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.admin.base import ReadOnlyAdmin, page_of
+from jobs.models import IdempotencyRecord, JobContent
+
+
+@admin.register(JobContent)
+class JobContentAdmin(ReadOnlyAdmin):
+    """For superusers only, and one at a time: no list shows content, and no search looks into it."""
+
+    list_display = ("job_id", "organization", "project", "model", "status", "queued_at")
+    list_filter = ("job__status", "job__organization", "job__project")
+    list_select_related = ("job__organization", "job__project")
+    search_fields = ("job__model", "job__organization__name", "job__project__name", "job__project__slug")
+    id_fields = ("pk", "job__project_id", "job__organization_id")
+    date_hierarchy = "job__queued_at"
+    ordering = ("-job_id",)
+    fields = ("job_page", "asked", "answered")
+
+    def has_view_permission(self, request: HttpRequest, obj: JobContent | None = None) -> bool:
+        return request.user.is_active and request.user.is_superuser
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[JobContent]:
+        found: QuerySet[JobContent] = super().get_queryset(request)
+        # A page of the list would read megabytes only to hide them.
+        return found.defer("request", "message")
+
+    @admin.display(description="organization", ordering="job__organization__name")
+    def organization(self, content: JobContent) -> str:
+        return content.job.organization.name
+
+    @admin.display(description="project", ordering="job__project__name")
+    def project(self, content: JobContent) -> str:
+        return content.job.project.name
+
+    @admin.display(description="model", ordering="job__model")
+    def model(self, content: JobContent) -> str:  # type: ignore[override]
+        return content.job.model
+
+    @admin.display(description="status", ordering="job__status")
+    def status(self, content: JobContent) -> str:
+        return content.job.get_status_display()
+
+    @admin.display(description="queued at", ordering="job__queued_at")
+    def queued_at(self, content: JobContent) -> object:
+        return content.job.queued_at
+
+    @admin.display(description="job")
+    def job_page(self, content: JobContent) -> SafeString:
+        return page_of(content.job)
+
+    @admin.display(description="request")
+    def asked(self, content: JobContent) -> SafeString:
+        return _as_text(content.request)
+
+    @admin.display(description="answer")
+    def answered(self, content: JobContent) -> object:
+        return "none yet" if content.message is None else _as_text(content.message)
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    """Without the stored body, which repeats an answer and would show it to everybody here."""
+
+    list_display = ("key", "project", "response_status", "created_at")
+    list_filter = ("response_status", "project")
+    list_select_related = ("project",)
+    search_fields = ("key", "project__name", "project__slug")
+    id_fields = ("project_id",)
+    date_hierarchy = "created_at"
+    ordering = ("-id",)
+    fields = ("key", "project", "fingerprint", "response_status", "created_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[IdempotencyRecord]:
+        found: QuerySet[IdempotencyRecord] = super().get_queryset(request)
+        return found.defer("response_body")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[Any, bool]:
+        # Clients like to use UUIDs as keys: one is a key here before it is a project's id.
+        keyed = queryset.filter(key=search_term.strip()) if "\x00" not in search_term else queryset.none()
+        return (keyed, False) if keyed.exists() else super().get_search_results(request, queryset, search_term)
+
+
+def _as_text(value: object) -> SafeString:
+    return format_html('<pre class="content-text">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))

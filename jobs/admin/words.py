@@ -1,0 +1,83 @@
+"""A job's state in words: what it waits for, what it used, why it failed."""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from billing.admin.money import dollars, share
+from jobs.models import Job
+from jobs.states import JobStatus
+
+
+def waiting_in_words(job: Job) -> str:
+    """What kept a queued job from starting when it was last looked at; empty for one that is not queued."""
+    if job.status != JobStatus.QUEUED:
+        return ""
+    if job.project.paused_at is not None:
+        return f"its project is paused: {job.project.paused_reason}".rstrip(" :")
+    told: Mapping[str, Any] = job.waiting_on or {}
+    match told.get("reason"):
+        case None:
+            return "its turn"
+        case "budget":
+            return _budget_in_words(told)
+        case "rate_limit":
+            limit = str(told.get("limit", "unknown")).replace("_", " ")
+            value = f" of {told['limit_value']:,}" if told.get("limit_value") is not None else ""
+            return f"the rate limit of {told.get('model', job.model)}: {limit}{value}"
+        case "retry":
+            tried = told.get("attempts", job.attempt_count)
+            return f"another try after attempt {tried}: {error_in_words(told.get('error'))}"
+        case reason:
+            return str(reason).replace("_", " ")
+
+
+def _budget_in_words(told: Mapping[str, Any]) -> str:
+    amount = {name: _dollars(told.get(f"{name}_usd")) for name in ("required", "remaining", "limit", "spent", "held")}
+    return (
+        f"the monthly limit of {told.get('scope', '')} {told.get('name', '')}: needs {amount['required']}, "
+        f"{amount['remaining']} remaining of {amount['limit']} ({amount['spent']} spent, {amount['held']} held)"
+    )
+
+
+def _dollars(text: object) -> str:
+    try:
+        return dollars(Decimal(str(text)))
+    except InvalidOperation:
+        return "?"
+
+
+def error_in_words(error: object) -> str:
+    """Code and message of a stored error."""
+    if not isinstance(error, Mapping):
+        return str(error or "")
+    return ": ".join(str(error[name]) for name in ("code", "message") if error.get(name))
+
+
+def usage_of(job: Job) -> dict[str, int]:
+    """Tokens out of the provider's own usage object; empty before there is one."""
+    usage: Mapping[str, Any] = job.usage or {}
+    if not usage:
+        return {}
+    prompt, completion = (usage.get(f"{side}_tokens_details") or {} for side in ("prompt", "completion"))
+    return {
+        "input": usage.get("prompt_tokens") or 0,
+        "cached": prompt.get("cached_tokens") or 0,
+        "output": usage.get("completion_tokens") or 0,
+        "reasoning": completion.get("reasoning_tokens") or 0,
+    }
+
+
+def usage_in_words(job: Job) -> str:
+    tokens = usage_of(job)
+    if not tokens:
+        return "–"
+    return (
+        f"{tokens['input']:,} input ({tokens['cached']:,} cached), "
+        f"{tokens['output']:,} output ({tokens['reasoning']:,} reasoning, {reasoning_share(job)})"
+    )
+
+
+def reasoning_share(job: Job) -> str:
+    tokens = usage_of(job)
+    return share(tokens["reasoning"], tokens["output"]) if tokens else "–"

@@ -1,0 +1,86 @@
+"""`GET /limits`: everything that limits the key's project, and how full it stands."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.tiers import standing
+from billing.api.contract import ProjectView, UsdField, problems
+from billing.api.spend import OwnerSerializer
+from billing.budgets import states_of
+from billing.clock import database_now
+from billing.models import Scope
+from jobs.api import examples
+from jobs.api.models import RateLimitsSerializer
+from jobs.api.offers import offers_to
+
+
+class TierSerializer(serializers.Serializer):
+    """The usage tier that the organization stands at, and the payments behind it."""
+
+    number = serializers.IntegerField(source="tier.number")
+    name = serializers.CharField(source="tier.name")
+    is_override = serializers.BooleanField(help_text="Set by hand, and not by payments.")
+    monthly_limit_usd = UsdField(source="tier.monthly_limit_usd")
+    paid_usd = UsdField()
+    days_since_first_payment = serializers.IntegerField(allow_null=True)
+
+
+class BudgetSerializer(serializers.Serializer):
+    """A limit and how full it stands: what is spent, what calls under way hold, what a new one may still take."""
+
+    scope = serializers.ChoiceField(choices=Scope.choices)
+    id = serializers.UUIDField(help_text="Of the organization or project.")
+    name = serializers.CharField()
+    origin = serializers.CharField(help_text="What set the limit: a usage tier or a quota.")
+    limit_usd = serializers.CharField()
+    spent_usd = serializers.CharField()
+    held_usd = serializers.CharField()
+    remaining_usd = serializers.CharField()
+    resets_at = serializers.CharField()
+
+
+class ModelRateLimitsSerializer(RateLimitsSerializer):
+    model = serializers.CharField()
+    family = serializers.CharField(help_text="Models of one family share these limits.")
+
+
+class LimitsSerializer(serializers.Serializer):
+    organization = OwnerSerializer()
+    project = OwnerSerializer()
+    tier = TierSerializer()
+    budgets = BudgetSerializer(many=True)
+    rate_limits = ModelRateLimitsSerializer(many=True, help_text="Of the models that have any at this tier.")
+
+
+class LimitsView(ProjectView):
+    @extend_schema(
+        operation_id="getLimits",
+        summary="Everything that limits the project",
+        description="The usage tier, every budget that binds the project's calls this month, each model's rate limits.",
+        tags=["Spend and limits"],
+        responses={200: LimitsSerializer, **problems()},
+        examples=[examples.LIMITS],
+    )
+    def get(self, request: Request) -> Response:
+        """The limits of the key's project at this instant."""
+        project, now = self.api_key.project, database_now()
+        organization = project.organization
+        return Response(
+            {
+                "organization": OwnerSerializer(organization).data,
+                "project": OwnerSerializer(project).data,
+                "tier": TierSerializer(standing(organization, now)).data,
+                "budgets": [state.describe() for state in states_of(project, now)],
+                "rate_limits": [
+                    {
+                        "model": offer.model.name,
+                        "family": offer.model.family,
+                        **RateLimitsSerializer(offer.rate_limits).data,
+                    }
+                    for offer in offers_to(project, now)
+                    if offer.rate_limits is not None
+                ],
+            }
+        )

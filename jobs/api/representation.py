@@ -1,0 +1,139 @@
+"""A job and an attempt as they go out."""
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from billing.api.contract import CostSerializer, UsdField
+from billing.models import ServiceTier
+from billing.money import usd
+from jobs.models import Job, JobContent
+from jobs.states import JobStatus
+
+# What OpenAI advises to leave for reasoning and answer together to begin with (reasoning guide, 2024-09).
+ADVISED_CAP = 25_000
+# The provider's finish reasons that leave an answer incomplete, in the words of its later API.
+INCOMPLETE_REASONS = {"length": "max_completion_tokens", "content_filter": "content_filter"}
+
+_USAGE = {
+    "type": ["object", "null"],
+    "description": "Tokens in the provider's own shape.",
+    "properties": {
+        "prompt_tokens": {"type": "integer"},
+        "completion_tokens": {"type": "integer"},
+        "total_tokens": {"type": "integer"},
+        "prompt_tokens_details": {"type": "object"},
+        "completion_tokens_details": {"type": "object"},
+    },
+}
+
+
+class BoundSerializer(serializers.Serializer):
+    """The most that one call of the job can take, computed before it."""
+
+    input_tokens = serializers.IntegerField(source="bound_input_tokens")
+    output_tokens = serializers.IntegerField(source="bound_output_tokens")
+    cost_usd = UsdField(source="bound_usd")
+
+
+class WarningSerializer(serializers.Serializer):
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobSerializer(serializers.Serializer):
+    """One request for one answer, and what it cost."""
+
+    id = serializers.UUIDField()
+    object = serializers.SerializerMethodField()
+    status = serializers.ChoiceField(choices=JobStatus.choices)
+    model = serializers.CharField(help_text="As asked: an alias or a snapshot.")
+    snapshot = serializers.SerializerMethodField(help_text="The dated model that answered.")
+    service_tier = serializers.ChoiceField(choices=ServiceTier.choices)
+    priority = serializers.IntegerField()
+    metadata = serializers.DictField(child=serializers.CharField())
+    waiting_on = serializers.SerializerMethodField(
+        help_text="What a queued job waits for: `queue`, `rate_limit`, `budget`, `project_paused` ..., with figures."
+    )
+    bound = BoundSerializer(source="*")
+    max_cost_usd = UsdField(allow_null=True)
+    deadline = serializers.DateTimeField(allow_null=True)
+    usage = serializers.SerializerMethodField()
+    cost = serializers.SerializerMethodField()
+    reasoning_share = serializers.SerializerMethodField(
+        help_text="Reasoning tokens as a part of the output tokens, 0 to 1 with four places."
+    )
+    output_text = serializers.SerializerMethodField()
+    message = serializers.SerializerMethodField(help_text="The provider's answer message, whole.")
+    finish_reason = serializers.SerializerMethodField()
+    incomplete_reason = serializers.SerializerMethodField()
+    warnings = serializers.SerializerMethodField()
+    error = serializers.SerializerMethodField(help_text="Why it failed: status, code, type, param and message.")
+    attempts = serializers.IntegerField(
+        source="attempt_count", help_text="Calls of the provider that were begun for it."
+    )
+    queued_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+    def get_object(self, job: Job) -> Literal["job"]:
+        return "job"
+
+    def get_snapshot(self, job: Job) -> str | None:
+        return job.snapshot or None
+
+    def get_waiting_on(self, job: Job) -> dict[str, Any] | None:
+        if job.status != JobStatus.QUEUED:
+            return None
+        if job.project.paused_at is not None:
+            return {"reason": "project_paused", "message": job.project.paused_reason}
+        return job.waiting_on or {"reason": "queue"}
+
+    @extend_schema_field(_USAGE)
+    def get_usage(self, job: Job) -> dict[str, Any] | None:
+        return job.usage
+
+    @extend_schema_field(CostSerializer(allow_null=True))
+    def get_cost(self, job: Job) -> dict[str, Any] | None:
+        return None if job.total_usd is None else CostSerializer(job).data
+
+    def get_reasoning_share(self, job: Job) -> str | None:
+        usage = job.usage or {}
+        output = usage.get("completion_tokens")
+        reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+        return f"{(Decimal(reasoning) / output).quantize(Decimal('0.0001')):f}" if output else None
+
+    def get_output_text(self, job: Job) -> str | None:
+        return (self.get_message(job) or {}).get("content")
+
+    def get_message(self, job: Job) -> dict[str, Any] | None:
+        try:
+            return job.content.message
+        except JobContent.DoesNotExist:  # erased; the books stay
+            return None
+
+    def get_finish_reason(self, job: Job) -> str | None:
+        return job.finish_reason or None
+
+    @extend_schema_field({"type": ["string", "null"], "enum": [*INCOMPLETE_REASONS.values(), None]})
+    def get_incomplete_reason(self, job: Job) -> str | None:
+        return INCOMPLETE_REASONS.get(job.finish_reason)
+
+    @extend_schema_field(WarningSerializer(many=True))
+    def get_warnings(self, job: Job) -> list[dict[str, str]]:
+        if not job.is_empty or job.total_usd is None:
+            return []
+        message = f"This call cost {usd(job.total_usd)} USD and gave no visible answer."
+        if job.finish_reason == "length":
+            message += (
+                f" Reasoning used up its cap of {job.bound_output_tokens} tokens: ask again with a larger "
+                f"max_completion_tokens; OpenAI advises at least {ADVISED_CAP:,} to begin with."
+            )
+        return [{"code": "empty_answer_paid", "message": message}]
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_error(self, job: Job) -> dict[str, Any] | None:
+        return job.error

@@ -1,0 +1,158 @@
+"""Jobs over HTTP: submit, list, look at, cancel."""
+
+import json
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from billing.api.contract import ProjectView, page_of, problems
+from jobs import cancellation, submission
+from jobs.api import examples
+from jobs.api.attempts import AttemptSerializer, attempts_of
+from jobs.api.idempotency_key import MAX_CHARACTERS, idempotency_key
+from jobs.api.json_body import ExactJSONParser
+from jobs.api.listing import JobQuery, read_page
+from jobs.api.representation import JobSerializer
+from jobs.api.submission import SubmissionDocumentation, read_submission
+from jobs.idempotency import Answer, fingerprint_of, run_once
+from jobs.models import Job
+
+TAGS = ["Jobs"]
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=f"1 to {MAX_CHARACTERS} printable ASCII characters, bare or quoted. The request is done once, however "
+    "often it is sent with the same key; a repetition gets the first answer again.",
+)
+REPLAYED = OpenApiParameter(
+    "Idempotent-Replayed",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=[202],
+    description="`true` on the answer to a repetition.",
+)
+LOCATION = OpenApiParameter(
+    "Location",
+    OpenApiTypes.URI,
+    OpenApiParameter.HEADER,
+    response=[202],
+    description="Where the job is to be looked at.",
+)
+METADATA = OpenApiParameter(
+    "metadata[key]", OpenApiTypes.STR, description="Jobs with this pair in their metadata; several must all be there."
+)
+
+
+class JobsView(ProjectView):
+    parser_classes = [ExactJSONParser]
+
+    @extend_schema(
+        operation_id="submitJob",
+        summary="Submit a job",
+        description="Checks the prompt, bounds what it can cost, and queues it. The answer comes before the call: look "
+        "at the job until its status is final.",
+        tags=TAGS,
+        request=SubmissionDocumentation,
+        parameters=[IDEMPOTENCY_KEY, REPLAYED, LOCATION],
+        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 413, 415, 422)},
+        examples=[examples.SUBMISSION, examples.QUEUED, examples.OVER_LIMIT],
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """202 and the queued job; the same answer again for a repetition under the same Idempotency-Key."""
+        key = idempotency_key(request)
+        wanted = read_submission(request.data)
+
+        def submit() -> Answer:
+            job = submission.submit(self.api_key, wanted)
+            # Kept as text, because PostgreSQL's JSON would give the members back in another order.
+            return Answer(202, JSONRenderer().render(JobSerializer(job).data).decode())
+
+        answer = run_once(self.api_key.project, key, fingerprint_of("POST", request.path, request.body), submit)
+        response = HttpResponse(answer.body, status=answer.status, content_type="application/json")
+        response["Location"] = reverse("job", [json.loads(answer.body)["id"]], request=request)
+        if answer.is_replay:
+            response["Idempotent-Replayed"] = "true"
+        return response
+
+    @extend_schema(
+        operation_id="listJobs",
+        summary="List jobs",
+        description="The project's jobs, newest first.",
+        tags=TAGS,
+        parameters=[JobQuery, METADATA],
+        responses={200: page_of("JobPage", JobSerializer), **problems(400)},
+        examples=[examples.PAGE],
+    )
+    def get(self, request: Request) -> Response:
+        """A page of the project's jobs."""
+        page = read_page(jobs_of(self), request)
+        return Response(
+            {"data": JobSerializer(page.jobs, many=True).data, "has_more": page.next is not None, "next": page.next}
+        )
+
+
+class JobView(ProjectView):
+    @extend_schema(
+        operation_id="getJob",
+        summary="Look at a job",
+        description="A finished job has its answer, its tokens and its cost.",
+        tags=TAGS,
+        responses={200: JobSerializer, **problems(404)},
+        examples=[examples.SUCCEEDED, examples.EMPTY],
+    )
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """The job as it stands."""
+        return Response(JobSerializer(job_of(self, job_id)).data)
+
+
+class JobCancellationView(ProjectView):
+    parser_classes = [ExactJSONParser]
+
+    @extend_schema(
+        operation_id="cancelJob",
+        summary="Cancel a queued job",
+        description="Cancelling again changes nothing, so no Idempotency-Key is needed. A job that is running cannot "
+        "be cancelled: its call may already be billed.",
+        tags=TAGS,
+        request=None,
+        responses={200: JobSerializer, **problems(404, 409)},
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """The cancelled job."""
+        return Response(JobSerializer(cancellation.cancel(job_of(self, job_id))).data)
+
+
+class AttemptsView(ProjectView):
+    @extend_schema(
+        operation_id="listAttempts",
+        summary="List the attempts of a job",
+        description="Each call of the provider for the job, oldest first, with what it held and what it cost.",
+        tags=TAGS,
+        responses={200: page_of("AttemptPage", AttemptSerializer), **problems(404)},
+        examples=[examples.ATTEMPTS],
+    )
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """Every attempt of the job; there are few, so they come in one page."""
+        return Response({"data": attempts_of(job_of(self, job_id)), "has_more": False, "next": None})
+
+
+def jobs_of(view: ProjectView) -> "QuerySet[Job]":
+    """The jobs that the caller may see: those of the key's project."""
+    return Job.objects.filter(project=view.api_key.project).select_related("content", "project")
+
+
+def job_of(view: ProjectView, job_id: UUID) -> Job:
+    """One of them. Raises NotFound, for another project's job as for one that never was."""
+    job = jobs_of(view).filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("There is no job with this id.")
+    return job
