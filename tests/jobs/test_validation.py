@@ -14,7 +14,8 @@ from accounts.tiers import Standing, tiers_on
 from jobs import catalogue
 from jobs.models import LanguageModel
 from jobs.models.catalogue import Endpoint
-from jobs.validation import DEFAULTS, KINDS, PromptRequest, RequestRejected, validate, validate_size
+from jobs.validation import PromptRequest, RequestRejected, validate, validate_size
+from jobs.validation.parameters import DEFAULTS, KINDS
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,28 @@
+# Everything runs on this machine alone: the first call makes .venv from the lock files, later ones start at once.
+# Arguments for pytest or the demo: make test ARGS="tests/config -x"
+BURSAR = python3 config/embedded/bootstrap.py
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## set everything up, run four jobs through it, show what they cost, stop
+	@$(BURSAR) demo $(ARGS)
+
+up: ## start Bursar on http://127.0.0.1:8000 (or BURSAR_PORT) and stay until Ctrl-C
+	@$(BURSAR) up $(ARGS)
+
+test: ## every check and test, on PostgreSQL and Valkey servers of their own
+	@$(BURSAR) test $(ARGS)
+
+lint: ## the checks without the tests
+	@$(BURSAR) lint $(ARGS)
+
+bench: ## the benchmarks, on servers with durable settings
+	@$(BURSAR) bench $(ARGS)
+
+clean: ## remove all data, the virtual environment and the caches
+	@$(BURSAR) clean $(ARGS)

@@ -1,0 +1,58 @@
+"""What `make test`, `make lint` and `make bench` run, one step after the other."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.embedded.processes import CHECKOUT
+from config.embedded.stack import MANAGE
+from config.embedded.supervisor import Supervisor
+
+_SCRIPTS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check: what it looks at, and how."""
+
+    title: str
+    command: tuple[str, ...]
+
+
+LINT = (
+    Step("style", (str(_SCRIPTS / "ruff"), "check", ".")),
+    Step("format", (str(_SCRIPTS / "ruff"), "format", "--check", ".")),
+    Step("types", (str(_SCRIPTS / "mypy"), ".")),
+    Step("imports between the apps", (str(_SCRIPTS / "lint-imports"),)),
+    Step("migrations match the models", (*MANAGE, "makemigrations", "--check", "--dry-run")),
+    Step("API schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", "/dev/null")),
+)
+
+
+def tests(arguments: Sequence[str]) -> Step:
+    """The tests but for the benchmarks; `arguments` go to pytest."""
+    return Step("tests", (sys.executable, "-m", "pytest", "-m", "not benchmark", *arguments))
+
+
+def benchmarks(arguments: Sequence[str]) -> Step | None:
+    """The benchmarks; None while there are none."""
+    folder = CHECKOUT / "tests" / "benchmarks"
+    return (
+        Step("benchmarks", (sys.executable, "-m", "pytest", str(folder), "-s", *arguments)) if folder.is_dir() else None
+    )
+
+
+def run(supervisor: Supervisor, steps: Sequence[Step]) -> int:
+    """Run every step, also after one that failed; 0 when all passed, else 1. Raises Stopped or GaveUp.
+
+    What failed is said before the last step, so that its own last line stays the last.
+    """
+    failed: list[str] = []
+    for number, step in enumerate(steps, 1):
+        if failed and number == len(steps) > 1:
+            print(f"\nFAILED so far: {', '.join(failed)}", flush=True)
+        print(f"\n--- {number}/{len(steps)} {step.title} {'-' * max(3, 70 - len(step.title))}", flush=True)
+        if supervisor.run_in_terminal(step.command) != 0:
+            failed.append(step.title)
+    return 1 if failed else 0
