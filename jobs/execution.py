@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from accounts.tiers import rate_limit, standing
@@ -51,6 +51,7 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
     if not _begin(attempt, token):
         return
     reach("calling")
+    _free_connection()
     try:
         answer = provider.call(
             access, body, attempt_id=str(attempt.pk), deadline_seconds=settings.CALL_DEADLINE_SECONDS
@@ -156,7 +157,9 @@ def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
         Attempt.objects.filter(pk=attempt.pk, status=AttemptStatus.CREATED, fencing_token=token).update(
             lease_expires_at=Now() + timedelta(seconds=admission.wait_seconds + settings.CLAIM_LEASE_SECONDS)
         )
-    time.sleep(admission.wait_seconds)
+    if admission.wait_seconds:
+        _free_connection()
+        time.sleep(admission.wait_seconds)
     return True
 
 
@@ -256,6 +259,15 @@ def _reject(attempt: Attempt, token: UUID, rejection: Rejection, decision: Decis
             )
         case Fail():
             move_job(attempt.job_id, to=JobStatus.FAILED, come_from=[JobStatus.RUNNING], finished_at=now, error=error)
+
+
+def _free_connection() -> None:
+    """Gives this thread's database connection back to the pool for the time of a wait.
+
+    A worker has far more threads than connections, and a call may last minutes.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def _book(write: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ An answer, a refusal, nothing sent, or an outcome that is not known.
 """
 
 import itertools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ from billing.pricing import Tokens
 from jobs.credentials import Access
 from jobs.retries import Rejection, is_outcome_known
 from jobs.transport import CONNECTIONS_PER_POOL, call_clock, timed_transport
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,22 @@ def call(access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_s
     with call_clock(deadline_seconds) as clock:
         try:
             response = _client(access).chat.completions.with_raw_response.create(
-                **body,
+                model=body["model"],
+                messages=body["messages"],
+                # As they were accepted: the client knows the parameters of its own release only.
+                extra_body={name: value for name, value in body.items() if name not in {"model", "messages"}},
                 # Support can find a call by it even when its answer was lost (OpenAI API reference, 2026).
                 extra_headers={"X-Client-Request-Id": attempt_id},
             )
         except openai.APIStatusError as error:
             raise _from_status(error) from error
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+        except Exception as error:
+            if not isinstance(error, openai.OpenAIError | httpx2.HTTPError):
+                logger.exception("attempt %s: the client failed in a way it should not", attempt_id)
+            # Whatever went wrong, one thing decides: whether the request had left.
             if not clock.is_sent:
                 raise Unreachable(_reason(error)) from error
-            code = (
-                "timeout" if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException) else "connection_lost"
-            )
+            code = "timeout" if isinstance(error, openai.APITimeoutError) else "connection_lost"
             raise Uncertain(code, _reason(error)) from error
     return _read(response.http_response)
 

@@ -87,6 +87,19 @@ def test_two_jobs_raced_by_two_workers_against_one_dollar_run_one_at_a_time(alic
     assert spent == sum(Job.objects.get(pk=job.pk).total_usd for job in jobs) <= 1
 
 
+def test_calls_under_way_hold_no_database_connection(alice, simulator, settings):
+    settings.CALL_SLOTS = 24
+    simulator.set_latency(4.0)
+    for number in range(24):
+        submit_job(alice, f"Question {number}")
+    try:
+        with worker("calls", simulator, threads=24, BURSAR_DATABASE_POOL="2"):
+            eventually(lambda: finished(24))
+    finally:
+        simulator.set_latency(0.0)
+    assert simulator.counters()["max_in_flight"] == 24
+
+
 def test_two_hundred_jobs_at_500_a_minute_meet_no_429_and_every_sum_is_equal(alice, settings):
     """The provider's limits are on, and its buckets are as full as they can be from the calls before."""
     settings.CALL_SLOTS = 64
