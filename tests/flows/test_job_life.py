@@ -65,7 +65,7 @@ def test_a_call_larger_than_a_minutes_tokens_is_refused(path):
 
 def test_a_deadline_in_the_past_is_refused(path):
     with pytest.raises(RequestRejected, match="has passed"):
-        path.submit(deadline=timezone.now() - timedelta(seconds=1))
+        path.submit(deadline=timezone.now() - timedelta(hours=1))
 
 
 # --- The answer -------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_an_answer_that_comes_after_the_doubt_is_booked(path, monkeypatch):
 def test_an_attempt_nobody_claims_goes_back_to_the_queue(path):
     job = path.submit()
     (attempt,) = path.dispatch()
-    Attempt.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    Attempt.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
     assert recovery.rescue() == 1
     assert reload(job).status == "queued"
     assert nothing_is_held()
@@ -225,7 +225,7 @@ def test_a_worker_that_was_presumed_dead_does_not_call(path, monkeypatch):
     (attempt,) = path.dispatch()
 
     def rescued_while_waiting(*args):
-        Attempt.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        Attempt.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
         assert recovery.rescue() == 1
         return True
 
@@ -242,7 +242,7 @@ def test_an_attempt_that_was_calling_is_put_in_doubt_long_after_its_deadline(pat
     assert execution._claim(attempt.pk, token, "tests")
     assert execution._begin(attempt, token)
     assert recovery.rescue() == 0
-    beyond = settings.CALL_DEADLINE_SECONDS + recovery.GRACE_SECONDS + 1
+    beyond = settings.CALL_DEADLINE_SECONDS + recovery.GRACE_SECONDS + 600
     Attempt.objects.update(calling_at=timezone.now() - timedelta(seconds=beyond))
     assert recovery.rescue() == 1
     assert reload(job).status == "in_doubt"
@@ -292,7 +292,7 @@ def test_a_paused_project_starts_nothing(path, project):
 
 def test_a_job_whose_deadline_passed_in_the_queue_fails_unstarted(path):
     job = path.submit(deadline=timezone.now() + timedelta(hours=1))
-    Job.objects.update(deadline=timezone.now() - timedelta(seconds=1))
+    Job.objects.update(deadline=timezone.now() - timedelta(hours=1))
     path.run()
     assert reload(job).status == "failed"
     assert job.error["code"] == "deadline_exceeded"
