@@ -53,7 +53,7 @@ class BudgetState:
             "spent_usd": usd(self.spent_usd),
             "held_usd": usd(self.held_usd),
             "remaining_usd": usd(self.remaining_usd),
-            "resets_at": self.window.end.isoformat(),
+            "resets_at": f"{self.window.end:%Y-%m-%dT%H:%M:%SZ}",
         }
         return figures if required_usd is None else {**figures, "required_usd": usd(required_usd)}
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver
 
 # As people come to need them; other apps follow by name.
@@ -24,6 +25,22 @@ class HasPages(Protocol):
         ...
 
 
+class Choices(AutocompleteJsonView):
+    """The choices of an autocomplete field. What belongs to an organization names it: names repeat."""
+
+    def get_queryset(self) -> Any:
+        found = super().get_queryset()
+        return found.select_related("organization") if self._has_organization(found.model) else found
+
+    def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
+        result: dict[str, str] = super().serialize_result(obj, to_field_name)
+        return {**result, "text": f"{obj.organization}: {obj}"} if self._has_organization(type(obj)) else result
+
+    @staticmethod
+    def _has_organization(model: Any) -> bool:
+        return any(field.name == "organization" for field in model._meta.fields)
+
+
 class BursarAdminSite(admin.AdminSite):
     site_title = "Bursar"
     site_header = "Bursar"
@@ -41,6 +58,9 @@ class BursarAdminSite(admin.AdminSite):
             app["models"] = [*(link for owner in owners for link in owner.page_links(request)), *app["models"]]
         places = {label: place for place, label in enumerate(APP_ORDER)}
         return sorted(apps, key=lambda app: places.get(app["app_label"], len(places)))
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        return Choices.as_view(admin_site=self)(request)
 
     def _pages(self) -> Iterator[tuple[str, HasPages]]:
         for model, model_admin in self._registry.items():

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:bursar:problem:"
 
-# What the caller can do something about. A domain error that is not listed is a fault of ours: 500.
+# What the caller can do something about. A domain error that is not listed nobody expected at this door.
 STATUS: Mapping[type[DomainError], int] = {
     LimitTooSmall: 402,
     MaxCostTooSmall: 402,
@@ -168,10 +168,10 @@ def _is_api(request: HttpRequest) -> bool:
 
 
 # --- From each family of errors to a problem --------------------------------------------------------------------------
-def _of_domain(error: DomainError) -> Problem:
-    status = error.status if isinstance(error, RequestRejected) else STATUS.get(type(error), 500)
-    if status == 500:
-        return Problem(500, "internal_error", "Something went wrong in Bursar. The log has it under this request_id.")
+def _of_domain(error: DomainError) -> Problem | None:
+    status = error.status if isinstance(error, RequestRejected) else STATUS.get(type(error))
+    if status is None:
+        return None
     retry_after = RETRY_AFTER.get(type(error))
     return Problem(
         status,

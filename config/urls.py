@@ -16,7 +16,7 @@ urlpatterns = [
     path("api/v1/", include("billing.api.urls")),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("api/v1/redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/redoc", SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html"), name="redoc"),
 ]
 
 handler400 = "config.errors.bad_request"

@@ -18,6 +18,18 @@ from accounts.models import Membership, Organization, Payment, Project, Role, Us
 SEPTEMBER_2024 = date(2024, 9, 30)
 
 
+@pytest.fixture(autouse=True)
+def _no_static_files(settings) -> None:
+    """No test lists every static file of the admin anew, and none warns that nothing was collected."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(settings) -> None:
+    """The cast has passwords that hardly a test uses, and a proper hash takes half a second."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @dataclass(frozen=True)
 class Tenant:
     organization: Organization

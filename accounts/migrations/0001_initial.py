@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=200)),
-                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$', 'Use lower-case letters, digits and inner hyphens.')])),
+                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\\Z', 'Use lower-case letters, digits and inner hyphens.')])),
                 ('terms_on', models.DateField(blank=True, help_text="The day whose tiers, rate limits, prices and shut-downs apply to this organization: an agreement that froze them, or an endpoint that kept them. Empty: today's.", null=True, verbose_name='terms of')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=200)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$', 'Use lower-case letters, digits and inner hyphens.')])),
+                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\\Z', 'Use lower-case letters, digits and inner hyphens.')])),
                 ('provider_project_id', models.CharField(blank=True, help_text="The provider's own project id (proj_...), sent with every call.", max_length=100)),
                 ('paused_at', models.DateTimeField(blank=True, help_text='While set, no new call of this project starts.', null=True)),
                 ('paused_reason', models.CharField(blank=True, max_length=300)),

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from accounts.models import Organization, Project
 from billing.models.fields import UsdField
 from billing.models.prices import Price, ServiceTier
+from billing.money import usd
 
 
 class Scope(models.TextChoices):
@@ -35,7 +36,7 @@ class Quota(models.Model):
         constraints: ClassVar = [models.CheckConstraint(condition=Q(limit_usd__gte=0), name="quota_is_not_negative")]
 
     def __str__(self) -> str:
-        return f"{self.limit_usd:f} USD a month for {self.project}"
+        return f"{usd(self.limit_usd)} USD a month for {self.project}"
 
 
 class Budget(models.Model):
@@ -121,7 +122,7 @@ class Reservation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.status} {self.amount_usd:f} USD, {self.reference}"
+        return f"{self.status} {usd(self.amount_usd)} USD, {self.reference}"
 
 
 class Hold(models.Model):
@@ -138,4 +139,4 @@ class Hold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount_usd:f} USD on {self.budget}"
+        return f"{usd(self.amount_usd)} USD on {self.budget}"

@@ -9,6 +9,7 @@ from django.db.models import Q
 from accounts.models import Organization, Project
 from billing.models.budgets import Reservation
 from billing.models.fields import UsdField
+from billing.money import usd
 
 
 class EntryKind(models.TextChoices):
@@ -61,4 +62,4 @@ class LedgerEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.spent_change_usd:f} USD"
+        return f"{self.kind} {usd(self.spent_change_usd)} USD"

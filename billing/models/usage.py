@@ -10,6 +10,7 @@ from accounts.models import Organization, Project
 from billing.models.budgets import Reservation
 from billing.models.fields import UsdField, UsdPerMillionField
 from billing.models.prices import Price, ServiceTier
+from billing.money import usd
 
 
 class UsageRecord(models.Model):
@@ -64,7 +65,7 @@ class UsageRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model}: {self.total_usd:f} USD"
+        return f"{self.model}: {usd(self.total_usd)} USD"
 
 
 class SpendRollup(models.Model):

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from math import isinf
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -13,6 +14,7 @@ from rest_framework.request import Request
 # Deeper than any tool's schema; far from where Python's or PostgreSQL's own recursion ends.
 MAX_DEPTH = 100
 MAX_INTEGER = 2**63 - 1
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
 
 class MalformedJson(ParseError):
@@ -28,7 +30,11 @@ class ExactJSONParser(BaseParser):
         """The value of the body. Raises MalformedJson, and RequestDataTooBig above DATA_UPLOAD_MAX_MEMORY_SIZE."""
         request: Request = parser_context["request"]
         # `body` and not the stream: it enforces the size limit, and stays readable for the fingerprint.
-        return parse(request.body)
+        try:
+            return parse(request.body)
+        except RequestDataTooBig:
+            _discard(stream)
+            raise
 
 
 def parse(body: bytes) -> Any:
@@ -62,6 +68,13 @@ def plain(value: Any) -> Any:
             return [plain(part) for part in value]
         case _:
             return value
+
+
+def _discard(stream: Any) -> None:
+    # A client that still sends when the connection closes sees a broken pipe, and not the answer that says why.
+    for _ in range(MAX_DISCARDED_BYTES // 65_536):
+        if not stream.read(65_536):
+            return
 
 
 def _fraction(text: str) -> Decimal:

@@ -63,7 +63,7 @@ class JobsView(ProjectView):
         tags=TAGS,
         request=SubmissionDocumentation,
         parameters=[IDEMPOTENCY_KEY, REPLAYED, LOCATION],
-        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 413, 415, 422)},
+        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422)},
         examples=[examples.SUBMISSION, examples.QUEUED, examples.OVER_LIMIT],
     )
     def post(self, request: Request) -> HttpResponse:

@@ -93,7 +93,7 @@ def test_a_refusal_names_scope_limit_spent_held_required_and_reset(book):
     book.hold("0.9")
     (refusal,) = book.reserve(book.claim("0.25"))
     told = refusal.describe()
-    assert told.pop("resets_at").endswith("-01T00:00:00+00:00")
+    assert told.pop("resets_at").endswith("-01T00:00:00Z")
     assert told == {
         "scope": "project",
         "id": str(book.project.pk),
@@ -177,11 +177,6 @@ def test_the_database_refuses_to_change_or_delete_a_line_of_the_book(book, state
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement.format(table, column, column))
-
-
-def test_money_moves_only_inside_the_callers_transaction(transactional_db, book):
-    with pytest.raises(transaction.TransactionManagementError):
-        ledger.reserve([book.claim("1")])
 
 
 def test_a_call_belongs_to_the_month_in_which_it_was_dispatched(book, monkeypatch):

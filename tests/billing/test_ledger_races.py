@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
+from billing import ledger
 from billing.errors import AlreadyReleased
 from billing.models import Budget, LedgerEntry, Quota, UsageRecord
 
@@ -71,3 +72,8 @@ def test_batches_over_crossing_projects_do_not_deadlock(book, bob):
 
     assert sum(all_at_once(batch, list(range(60)))) == 0
     assert Budget.objects.get(scope="organization", organization=organization).held_usd == D("0.01") * 5 * 60
+
+
+def test_money_moves_only_inside_the_callers_transaction(book):
+    with pytest.raises(transaction.TransactionManagementError):
+        ledger.reserve([book.claim("1")])

@@ -41,9 +41,11 @@ def simulator(simulator_process: RunningSimulator, settings) -> RunningSimulator
 
 @pytest.fixture(autouse=True)
 def _fresh_limiter() -> None:
+    """Nothing was used, and Redis has counted for long: otherwise each test would wait a second for its first turn."""
     redis = limiter.connection()
     for key in redis.scan_iter("bursar:*"):
         redis.delete(key)
+    redis.set(limiter.BORN_KEY, "0.000")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What `billing` answers over HTTP, and what every route of `/api/v1` has in common (`contract`)."""

@@ -1,0 +1,7 @@
+"""The routes of `billing` below `/api/v1`."""
+
+from django.urls import path
+
+from billing.api.spend import SpendView
+
+urlpatterns = [path("spend", SpendView.as_view(), name="spend")]

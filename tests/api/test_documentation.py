@@ -1,0 +1,84 @@
+import json
+
+import pytest
+from django.core.management import call_command
+from drf_spectacular.generators import SchemaGenerator
+
+from jobs.api import examples
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(json.dumps(SchemaGenerator().get_schema(request=None, public=True)))
+
+
+def operations(schema):
+    return [
+        (path, method, op) for path, ops in schema["paths"].items() for method, op in ops.items() if method in METHODS
+    ]
+
+
+def test_the_schema_is_valid_and_complete(tmp_path):
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
+
+
+def test_every_operation_has_a_name_a_tag_an_example_and_its_problems(schema):
+    assert schema["openapi"] == "3.1.0"
+    names = [op["operationId"] for _, _, op in operations(schema)]
+    assert sorted(names) == [
+        "cancelJob", "getJob", "getLimits", "getSpend", "listAttempts", "listJobs", "listModels", "submitJob",
+    ]  # fmt: skip
+    for path, _, op in operations(schema):
+        assert op["tags"], path
+        assert op["summary"], path
+        assert op["security"] == [{"apiKey": []}]
+        assert {"401", "503"} <= op["responses"].keys()
+        for status, response in op["responses"].items():
+            assert "X-Request-Id" in response["headers"]
+            assert ("application/problem+json" in response["content"]) == (status >= "400")
+
+
+def test_the_problem_the_key_and_the_idempotency_key_are_described(schema):
+    problem = schema["components"]["schemas"]["Problem"]["properties"]
+    assert problem.keys() >= {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
+    assert schema["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    submit = schema["paths"]["/api/v1/jobs"]["post"]
+    assert "Idempotency-Key" in {parameter["name"] for parameter in submit["parameters"]}
+    assert submit["responses"]["202"]["headers"].keys() == {"X-Request-Id", "Location", "Idempotent-Replayed"}
+    assert submit["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_the_examples_have_the_members_that_answers_have(schema, client, submit):
+    job = submit()
+    assert examples.QUEUED_JOB.keys() == examples.SUCCEEDED_JOB.keys() == job.keys()
+    assert set(schema["components"]["schemas"]["Job"]["properties"]) == job.keys()
+    model = client.get("/api/v1/models").json()["data"][0]
+    assert set(schema["components"]["schemas"]["Model"]["properties"]) == model.keys()
+    assert examples.MODELS.value["data"][0].keys() == model.keys()
+    limits = client.get("/api/v1/limits").json()
+    assert examples.LIMITS.value.keys() == limits.keys()
+    assert examples.LIMITS.value["budgets"][0].keys() == limits["budgets"][0].keys()
+
+
+def test_the_schema_is_served(client):
+    response = client.get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi+json"})
+    assert response.status_code == 200
+    assert response.json()["info"]["title"] == "Bursar"
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+def test_the_pages_load_nothing_from_elsewhere(client, page):
+    client.credentials()
+    response = client.get(f"/api/v1/{page}")
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert "/static/drf_spectacular_sidecar/" in html
+    for elsewhere in ("cdn", "unpkg", "googleapis", "jsdelivr"):
+        assert elsewhere not in html
+
+
+def test_the_front_door_leads_to_the_documentation(client):
+    response = client.get("/")
+    assert (response.status_code, response["Location"]) == (302, "/api/v1/docs")
