@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 from config.celery import app as celery_app
 
@@ -8,3 +9,9 @@ class ConfigConfig(AppConfig):
 
     name = "config"
     celery_app = celery_app
+
+
+class BursarAdminConfig(AdminConfig):
+    """The admin with Bursar's own site."""
+
+    default_site = "config.admin.BursarAdminSite"

@@ -67,7 +67,7 @@ PAUSE_AT = env.str("BURSAR_PAUSE_AT", default="")
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.apps.BursarAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -79,7 +79,7 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "config",
+    "config.apps.ConfigConfig",
     "accounts",
     "billing",
     "jobs",

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ReadOnlyAdmin, page_of
+from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, page_of
 from jobs.models import IdempotencyRecord, JobContent
 
 
@@ -18,7 +18,7 @@ class JobContentAdmin(ReadOnlyAdmin):
     """For superusers only, and one at a time: no list shows content, and no search looks into it."""
 
     list_display = ("job_id", "organization", "project", "model", "status", "queued_at")
-    list_filter = ("job__status", "job__organization", "job__project")
+    list_filter = ("job__status", "job__organization", ("job__project", ProjectFilter))
     list_select_related = ("job__organization", "job__project")
     search_fields = ("job__model", "job__organization__name", "job__project__name", "job__project__slug")
     id_fields = ("pk", "job__project_id", "job__organization_id")
@@ -75,7 +75,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
     """Without the stored body, which repeats an answer and would show it to everybody here."""
 
     list_display = ("key", "project", "response_status", "created_at")
-    list_filter = ("response_status", "project")
+    list_filter = ("response_status", ("project", ProjectFilter))
     list_select_related = ("project",)
     search_fields = ("key", "project__name", "project__slug")
     id_fields = ("project_id",)

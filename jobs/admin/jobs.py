@@ -6,10 +6,10 @@ from django.contrib import admin, messages
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, link, list_of
+from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, ReadOnlyInline, badge, link, list_of, short_id
 from billing.admin.money import usd_column
 from billing.models import Reservation, UsageRecord
 from jobs.admin.words import error_in_words, reasoning_share, usage_in_words, waiting_in_words
@@ -110,19 +110,19 @@ class JobAdmin(ReadOnlyAdmin):
     actions = ("cancel_queued",)
     inlines = (AttemptInline,)
     list_display = (
-        "short_id",
+        "job",
         "state",
         "model",
-        "project",
         usd_column("total_usd", "cost"),
         "share",
         "empty",
+        "project",
         "waiting",
         "attempt_count",
         "queued_at",
         "finished_at",
     )
-    list_filter = ("status", ModelFilter, "is_empty", "queued_at", "organization", "project")
+    list_filter = ("status", ModelFilter, "is_empty", "queued_at", "organization", ("project", ProjectFilter))
     list_select_related = ("project", "organization")
     search_fields = (
         "model",
@@ -178,8 +178,8 @@ class JobAdmin(ReadOnlyAdmin):
         return found.select_related("project", "organization", "api_key", "created_by")
 
     @admin.display(description="job", ordering="id")
-    def short_id(self, job: Job) -> SafeString:
-        return format_html('<code class="nowrap" title="{}">…{}</code>', job.pk, str(job.pk)[-12:])
+    def job(self, job: Job) -> SafeString:
+        return short_id(job.pk)
 
     @admin.display(description="status", ordering="status")
     def state(self, job: Job) -> SafeString:

@@ -158,7 +158,7 @@ class Command(BaseCommand):
                 f"    {budget['scope']:<13} spent ${budget['spent_usd']}  held ${budget['held_usd']}  "
                 f"of ${Decimal(budget['limit_usd']):,.2f} ({budget['origin']})"
             )
-        self.stdout.write("\n  The same sum, from six places")
+        self.stdout.write("\n  The same sum, from every book")
         sums = dict(_sums(start, jobs, month))
         sums |= {f"budget of the {b['scope']}": Decimal(b["spent_usd"]) for b in limits["budgets"]}
         for name, amount in sums.items():

@@ -1,0 +1,206 @@
+"""The figures of the spend pages: how full limits stand, from budgets; what the money bought, from rollups."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet, Sum
+
+from accounts.models import Organization, Payment, Project, TierOverride
+from accounts.tiers import qualified, standing, tiers_on
+from billing.admin.money import dollars
+from billing.admin.months import Month
+from billing.models import Budget, LedgerEntry, Quota, SpendRollup
+from billing.models.entries import EntryKind
+from billing.spend import SpendLine, lines, rows_between, total
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A limit and how full it stands. No limit: it was not recorded for that month."""
+
+    limit: Decimal | None
+    spent: Decimal
+    held: Decimal
+
+    @property
+    def remaining(self) -> Decimal | None:
+        return None if self.limit is None else max(self.limit - self.spent - self.held, ZERO)
+
+    @property
+    def spent_width(self) -> str:
+        return self._width(self.spent)
+
+    @property
+    def held_width(self) -> str:
+        return self._width(self.held)
+
+    @property
+    def amounts(self) -> list[tuple[str, str]]:
+        """The four figures, each with its name."""
+        unknown = "not recorded"
+        return [
+            ("limit", unknown if self.limit is None else dollars(self.limit)),
+            ("spent", dollars(self.spent)),
+            ("held", dollars(self.held)),
+            ("remaining", unknown if self.remaining is None else dollars(self.remaining)),
+        ]
+
+    @property
+    def sentence(self) -> str:
+        """The same for whoever does not see the bar."""
+        if self.limit is None:
+            return f"{dollars(self.spent)} spent; the limit of that month is not recorded."
+        return (
+            f"{dollars(self.spent)} spent and {dollars(self.held)} held of {dollars(self.limit)}; "
+            f"{dollars(self.remaining or ZERO)} remaining."
+        )
+
+    @property
+    def spent_share(self) -> str:
+        """Spent as a part of the limit; what is not nothing is not shown as nothing."""
+        if not self.limit:
+            return "–"
+        share = self.spent * 100 / self.limit
+        return "< 0.1 %" if 0 < share < Decimal("0.1") else f"{share:.1f} %"
+
+    def _width(self, amount: Decimal) -> str:
+        """In per cent of the bar. A limit that was lowered below what is used makes the bar full, not longer."""
+        whole = max(self.limit or ZERO, self.spent + self.held)
+        return f"{max(amount, ZERO) * 100 / whole:.2f}" if whole else "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """An organization or project, how full its limit stands, and what its money bought."""
+
+    owner: Organization | Project
+    fill: Fill
+    line: SpendLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MonthOfSpend:
+    """Everything that the page of one organization, or of one of its projects, shows."""
+
+    organization: Fill
+    projects: list[Owned]
+    by_model: list[SpendLine]
+    by_day: list[SpendLine]
+    total: SpendLine
+    adjusted: Decimal
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.total.totals["calls"] and not self.adjusted
+
+
+def monthly_limits(organizations: Sequence[Organization], now: datetime) -> dict[UUID, Decimal]:
+    """The limit that each organization's tier brings now: `standing` of many, in as many queries as of few."""
+    payments = _by_organization(Payment.objects.filter(organization__in=organizations, paid_at__lte=now))
+    overrides = _by_organization(
+        TierOverride.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now), organization__in=organizations)
+    )
+    tiers = {day: tiers_on(day) for day in {organization.terms_date(now) for organization in organizations}}
+    limits = {}
+    for organization in organizations:
+        known = tiers[organization.terms_date(now)]
+        paid = payments.get(organization.pk, [])
+        newest = max(overrides.get(organization.pk, []), key=lambda o: (o.created_at, o.pk), default=None)
+        if newest is not None and newest.tier in known:
+            limits[organization.pk] = known[newest.tier].monthly_limit_usd
+        elif known:
+            days = (now - min(p.paid_at for p in paid)).days if paid else None
+            paid_usd = sum((p.amount_usd for p in paid), ZERO)
+            limits[organization.pk] = qualified(list(known.values()), paid_usd=paid_usd, days=days).monthly_limit_usd
+    return limits
+
+
+def overview(organizations: Sequence[Organization], month: Month, now: datetime) -> list[Owned]:
+    """How full each organization's limit stands in the open month."""
+    budgets = {
+        budget.organization_id: budget
+        for budget in Budget.objects.filter(
+            organization__in=organizations, project__isnull=True, window_start=month.window.start
+        )
+    }
+    limits = monthly_limits(organizations, now)
+    return [Owned(o, _fill(budgets.get(o.pk), limits.get(o.pk), month, ZERO)) for o in organizations]
+
+
+def month_of_spend(organization: Organization, project: Project | None, month: Month, now: datetime) -> MonthOfSpend:
+    """The month of an organization; with a project, what is that project's alone, beside the organization's limit."""
+    rows = rows_between(month.first_day, month.end_day, organization=organization)
+    adjusted = _adjustments(organization, month)
+    budgets = {
+        budget.project_id: budget
+        for budget in Budget.objects.filter(organization=organization, window_start=month.window.start)
+    }
+    limit = _tier_limit(organization, now) if month.is_current else None
+    spent = total(rows)
+    whole = _fill(budgets.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
+    shown = rows if project is None else rows.filter(project=project)
+    return MonthOfSpend(
+        organization=whole,
+        projects=_projects(organization, project, shown, budgets, limit, adjusted, month),
+        by_model=lines(shown, ["model"]),
+        by_day=lines(shown, ["day"]),
+        total=spent if project is None else total(shown),
+        adjusted=sum(adjusted.values(), ZERO) if project is None else adjusted.get(project.pk, ZERO),
+    )
+
+
+def _projects(
+    organization: Organization,
+    only: Project | None,
+    rows: "QuerySet[SpendRollup]",
+    budgets: Mapping[UUID | None, Budget],
+    limit: Decimal | None,
+    adjusted: Mapping[UUID, Decimal],
+    month: Month,
+) -> list[Owned]:
+    """The projects, the dearest first; one without a quota may use the whole of the organization's limit."""
+    projects = [only] if only else list(Project.objects.filter(organization=organization).order_by("name"))
+    quotas = dict(Quota.objects.filter(project__in=projects).values_list("project_id", "limit_usd"))
+    found = {line.group["project"]: line for line in lines(rows, ["project"])}
+    owned = []
+    for project in projects:
+        line = found.get(project.pk)
+        spent = (line.total_usd if line else ZERO) + adjusted.get(project.pk, ZERO)
+        own_limit = quotas.get(project.pk, limit)
+        owned.append(Owned(project, _fill(budgets.get(project.pk), own_limit, month, spent), line))
+    return sorted(owned, key=lambda one: -one.fill.spent)
+
+
+def _fill(budget: Budget | None, configured: Decimal | None, month: Month, recorded: Decimal) -> Fill:
+    """From the month's budget where there is one. The open month's limit is the one configured now."""
+    limit = configured if month.is_current else None
+    if budget is None:
+        return Fill(limit, recorded, ZERO)
+    return Fill(budget.limit_usd if limit is None else limit, budget.spent_usd, budget.held_usd)
+
+
+def _tier_limit(organization: Organization, now: datetime) -> Decimal | None:
+    try:
+        return standing(organization, now).tier.monthly_limit_usd
+    except LookupError:
+        return None  # no tier exists at all
+
+
+def _adjustments(organization: Organization, month: Month) -> dict[UUID, Decimal]:
+    """Corrections booked in the month, by project: money that no usage record stands for."""
+    entries = LedgerEntry.objects.filter(
+        organization=organization, kind=EntryKind.ADJUST, window_start=month.window.start
+    )
+    return dict(entries.order_by().values_list("project_id").annotate(Sum("spent_change_usd")))
+
+
+def _by_organization(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+    ordered = sorted(rows, key=lambda row: row.organization_id)
+    return {pk: list(group) for pk, group in groupby(ordered, key=lambda row: row.organization_id)}

@@ -1,0 +1,175 @@
+"""People who sign in to the admin, and a world that has one row at least of every model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.test import Client
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.models import Organization, Project, ProviderCredential, Team, TierOverride, User
+from billing import ledger
+from billing.clock import database_now
+from billing.models import Price, Quota, UsageRecord
+from billing.pricing import Tokens
+from jobs.models import Attempt, IdempotencyRecord, Job, JobContent
+from jobs.states import AttemptStatus, JobStatus
+
+MATRIX_PROMPT = Tokens(input=43, cached_input=0, output=1279, reasoning=1024)
+EMPTY_ANSWER = Tokens(input=43, cached_input=0, output=300, reasoning=300)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that was answered, its attempt, and what it cost."""
+
+    job: Job
+    attempt: Attempt
+    record: UsageRecord
+
+
+def sign_in(user: User) -> Client:
+    signed_in = Client()
+    signed_in.force_login(user)
+    return signed_in
+
+
+@pytest.fixture
+def superuser(db) -> User:
+    return User.objects.create_superuser("root@bursar.example", "a password for tests")
+
+
+@pytest.fixture
+def admin(superuser: User) -> Client:
+    """A superuser's browser."""
+    return sign_in(superuser)
+
+
+@pytest.fixture
+def staff_with(db) -> Callable[..., Client]:
+    """The browser of a staff member who has these permissions ('app_label.codename') alone."""
+
+    def make(*permissions: str) -> Client:
+        user = User.objects.create_user(f"staff-{uuid7()}@bursar.example", "a password for tests", is_staff=True)
+        for name in permissions:
+            app_label, codename = name.split(".")
+            user.user_permissions.add(Permission.objects.get(content_type__app_label=app_label, codename=codename))
+        return sign_in(user)
+
+    return make
+
+
+def o1_preview() -> Price:
+    return Price.objects.filter(model="o1-preview", service_tier="standard").earliest("effective_from")
+
+
+@transaction.atomic
+def reserve(project: Project, amount_usd: str = "2", *, model: str = "o1-preview") -> UUID:
+    """The reference of a new open reservation."""
+    claim = ledger.Claim(
+        reference=uuid7(),
+        amount_usd=Decimal(amount_usd),
+        project=project,
+        model=model,
+        service_tier="standard",
+        price=o1_preview(),
+    )
+    assert ledger.reserve([claim]) == []
+    return claim.reference
+
+
+@transaction.atomic
+def spend(project: Project, tokens: Tokens = MATRIX_PROMPT, *, model: str = "o1-preview") -> UsageRecord:
+    """A settled call."""
+    reference = reserve(project, model=model)
+    return ledger.settle(reference, tokens, snapshot=f"{model}-2024-09-12", is_empty=tokens.output == tokens.reasoning)
+
+
+def make_job(project: Project, created_by: User, **fields) -> Job:
+    now = database_now()
+    job = Job.objects.create(
+        **{
+            "organization": project.organization,
+            "project": project,
+            "created_by": created_by,
+            "model": "o1-preview",
+            "bound_input_tokens": 100,
+            "bound_output_tokens": 32768,
+            "bound_usd": Decimal("1.97"),
+            "admission_tokens": 100,
+            "queued_at": now,
+            **fields,
+        }
+    )
+    request = {"model": job.model, "messages": [{"role": "user", "content": "the secret prompt"}]}
+    JobContent.objects.create(job=job, request=request)
+    return job
+
+
+def finish_job(project: Project, created_by: User, tokens: Tokens = MATRIX_PROMPT) -> Finished:
+    """A job with one answered attempt, as the service leaves it."""
+    record = spend(project, tokens)
+    now = database_now()
+    job = make_job(
+        project,
+        created_by,
+        status=JobStatus.INCOMPLETE if record.is_empty else JobStatus.SUCCEEDED,
+        finished_at=now,
+        attempt_count=1,
+        is_empty=record.is_empty,
+        usage={
+            "prompt_tokens": tokens.input,
+            "completion_tokens": tokens.output,
+            "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
+        },
+        input_usd=record.input_usd,
+        cached_input_usd=record.cached_input_usd,
+        output_usd=record.output_usd,
+        reasoning_usd=record.reasoning_usd,
+        total_usd=record.total_usd,
+    )
+    JobContent.objects.filter(job=job).update(message={"role": "assistant", "content": "the secret answer"})
+    attempt = Attempt.objects.create(
+        id=record.reservation.reference,
+        job=job,
+        number=1,
+        status=AttemptStatus.ANSWERED,
+        created_at=now,
+        lease_expires_at=now + timedelta(seconds=15),
+        calling_at=now,
+        finished_at=now,
+        http_status=200,
+        provider_request_id="req_of_the_provider",
+    )
+    return Finished(job, attempt, record)
+
+
+@pytest.fixture
+def finished(project: Project, owner: User) -> Finished:
+    return finish_job(project, owner)
+
+
+@pytest.fixture
+def world(organization: Organization, owner: User, api_key, finished: Finished) -> Finished:
+    """One row at least of every model, beside what the migrations seed."""
+    Team.objects.create(organization=organization, name="Numbers")
+    Quota.objects.create(project=finished.job.project, limit_usd=Decimal("100"))
+    TierOverride.objects.create(organization=organization, tier=5, reason="agreed by contract", actor=owner)
+    credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
+    credential.api_key = "sk-the-key-of-the-provider"
+    credential.save()
+    IdempotencyRecord.objects.create(
+        project=finished.job.project,
+        key="once",
+        fingerprint="0" * 64,
+        response_status=202,
+        response_body={"output_text": "the secret answer"},
+        created_at=timezone.now(),
+    )
+    return finished
