@@ -60,7 +60,8 @@ class BursarAdminSite(admin.AdminSite):
         return sorted(apps, key=lambda app: places.get(app["app_label"], len(places)))
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        return Choices.as_view(admin_site=self)(request)
+        choices: HttpResponse = Choices.as_view(admin_site=self)(request)  # type: ignore[assignment]
+        return choices
 
     def _pages(self) -> Iterator[tuple[str, HasPages]]:
         for model, model_admin in self._registry.items():

@@ -80,7 +80,7 @@ class ReadOnlyAdmin(ReadOnly, BursarAdmin):
 class ProjectFilter(admin.RelatedFieldListFilter):
     """By project, each with its organization: several have a project of the same name."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         rows = Project.objects.order_by("organization__name", "name").values_list("pk", "organization__name", "name")
         return [(str(pk), f"{organization}: {name}") for pk, organization, name in rows]
 
