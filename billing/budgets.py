@@ -1,6 +1,6 @@
-"""The budgets that bind a project: which there are, what their limits are, and how full they stand."""
+"""The limits that bind a call, and the budgets on which they are kept: which there are, and how full they stand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -8,137 +8,293 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
-from accounts.models import Organization, Project
+from accounts.models import ApiKey, Organization, Project
 from accounts.tiers import standing
-from billing.models import Budget, Quota, Scope
-from billing.money import usd
-from billing.periods import Window, month_of
+from billing import books
+from billing.counting import Amounts, held_in, spent_in
+from billing.models import Budget, Hold, Measure, Quota, Scope, WindowKind
+from billing.money import plain
+from billing.periods import Window, day_of, month_of, week_of
+
+# What identifies a budget: organization, quota, project, beginning of its window.
+Key = tuple[UUID, UUID | None, UUID | None, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a call belongs to. A `model` of None stands for any: then the limits of every model are meant."""
+
+    project: Project
+    team_id: UUID | None = None
+    member_id: int | None = None
+    api_key_id: UUID | None = None
+    model: str | None = None
+
+    @property
+    def organization(self) -> Organization:
+        return self.project.organization
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit as it is configured now, whether or not anything was ever spent against it."""
+    """A limit as it is configured now, in the window that is open, whether or not anything was ever used of it."""
 
     scope: Scope
     organization_id: UUID
+    quota_id: UUID | None
     project_id: UUID | None
+    owner_id: str
     name: str
-    limit_usd: Decimal
-    origin: str  # what set it: 'usage tier' or 'quota'
+    origin: str  # what set it: 'usage tier 5' or 'quota'
+    measure: Measure
+    model: str
+    amount: Decimal
+    window: Window
+    is_hard: bool = True
+
+    @property
+    def key(self) -> Key:
+        return self.organization_id, self.quota_id, self.project_id, self.window.start
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A limit and how full it stands in one window. Amounts in US dollars."""
+    """A limit and how full it stands, in the unit of its measure."""
 
     limit: Limit
-    window: Window
-    spent_usd: Decimal
-    held_usd: Decimal
+    spent: Decimal
+    held: Decimal
 
     @property
-    def remaining_usd(self) -> Decimal:
+    def remaining(self) -> Decimal:
         """What a new hold may still take; zero when the limit was lowered below what is spent and held."""
-        return max(self.limit.limit_usd - self.spent_usd - self.held_usd, Decimal(0))
+        return max(self.limit.amount - self.spent - self.held, Decimal(0))
 
-    def describe(self, required_usd: Decimal | None = None) -> dict[str, Any]:
-        """The figures as they go to people and programs: decimal strings and ISO instants."""
+    def describe(self, required: Decimal | None = None) -> dict[str, Any]:
+        """The figures as they go to people and programs: decimal strings in the unit of `measure`, and instants."""
+        limit = self.limit
         figures = {
-            "scope": self.limit.scope.value,
-            "id": str(self.limit.project_id or self.limit.organization_id),
-            "name": self.limit.name,
-            "origin": self.limit.origin,
-            "limit_usd": usd(self.limit.limit_usd),
-            "spent_usd": usd(self.spent_usd),
-            "held_usd": usd(self.held_usd),
-            "remaining_usd": usd(self.remaining_usd),
-            "resets_at": f"{self.window.end:%Y-%m-%dT%H:%M:%SZ}",
+            "scope": limit.scope.value,
+            "id": limit.owner_id,
+            "name": limit.name,
+            "origin": limit.origin,
+            "measure": limit.measure.value,
+            "model": limit.model or None,
+            "is_hard": limit.is_hard,
+            "limit": plain(limit.measure, limit.amount),
+            "spent": plain(limit.measure, self.spent),
+            "held": plain(limit.measure, self.held),
+            "remaining": plain(limit.measure, self.remaining),
+            "window_start": f"{limit.window.start:%Y-%m-%dT%H:%M:%SZ}",
+            "resets_at": f"{limit.window.end:%Y-%m-%dT%H:%M:%SZ}",
         }
-        return figures if required_usd is None else {**figures, "required_usd": usd(required_usd)}
+        return figures if required is None else {**figures, "required": plain(limit.measure, required)}
 
 
-def limits_of(project: Project, now: datetime) -> tuple[Limit, ...]:
-    """Every limit that binds a project's calls, in the order in which their budgets are locked.
+def owner_of(api_key: ApiKey, model: str | None = None) -> Owner:
+    """Whom the calls of an API key belong to: its project and team, its maker, itself."""
+    project = api_key.project
+    return Owner(project, project.team_id, api_key.created_by_id, api_key.pk, model)
 
-    A project without a quota of its own may use the whole of the tier's limit.
+
+def limits_of(owner: Owner, now: datetime) -> tuple[Limit, ...]:
+    """Every limit that binds an owner's calls now.
+
+    The tier's on the organization and on the project, and each quota.
     """
-    organization = project.organization
+    return _limits(owner, now, quotas_at([owner.organization.pk], now), tier_limit(owner.organization, now))
+
+
+@dataclass(frozen=True, slots=True)
+class TierLimit:
+    """The monthly limit that an organization's usage tier brings."""
+
+    tier: int
+    amount: Decimal
+
+
+def tier_limit(organization: Organization, now: datetime) -> TierLimit:
     tier = standing(organization, now).tier
-    of_organization = Limit(
-        Scope.ORGANIZATION,
-        organization.pk,
-        None,
-        organization.name,
-        tier.monthly_limit_usd,
-        f"usage tier {tier.number}",
+    return TierLimit(tier.number, tier.monthly_limit_usd)
+
+
+def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
+    """The same for many owners, with one look at the quotas and at each organization's tier."""
+    owners = list(dict.fromkeys(owners))
+    organizations = {owner.organization.pk: owner.organization for owner in owners}
+    quotas = quotas_at(organizations, now)
+    tiers = {pk: tier_limit(organization, now) for pk, organization in organizations.items()}
+    return {owner: _limits(owner, now, quotas, tiers[owner.organization.pk]) for owner in owners}
+
+
+def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> list[Quota]:
+    """The quotas of these organizations that bind at an instant, in a stable order."""
+    begun = Q(starts_at__isnull=True) | Q(starts_at__lte=now)
+    not_over = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+    rows = Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids))
+    return list(rows.select_related("organization", "team", "project", "member", "api_key").order_by("id"))
+
+
+def window_of(quota: Quota, now: datetime) -> Window:
+    """The window of a quota that an instant lies in."""
+    match WindowKind(quota.window):
+        case WindowKind.DAY:
+            return day_of(now)
+        case WindowKind.WEEK:
+            return week_of(now)
+        case WindowKind.MONTH:
+            return month_of(now)
+        case WindowKind.FIXED:
+            assert quota.starts_at, "a constraint says so"
+            assert quota.expires_at, "a constraint says so"
+            return Window(quota.starts_at, quota.expires_at)
+
+
+def states_of(owner: Owner, now: datetime) -> list[BudgetState]:
+    """Every limit that binds an owner's calls now, and how full it stands. What was never opened is counted."""
+    limits = limits_of(owner, now)
+    found = _budgets(limits)
+    return [state_of(limit, found.get(limit.key)) for limit in limits]
+
+
+def state_of(limit: Limit, budget: Budget | None) -> BudgetState:
+    """How full a limit stands on its budget; by count where it has none yet, as a quota that was just made."""
+    if budget is not None:
+        return BudgetState(limit, budget.spent, budget.held)
+    held = held_in(limit, limit.window)
+    return BudgetState(
+        limit, spent_in(limit, limit.window), sum((h.of(limit.measure) for h in held.values()), Decimal(0))
     )
-    quota = Quota.objects.filter(project=project).first()
-    of_project = Limit(
-        Scope.PROJECT,
-        organization.pk,
-        project.pk,
-        project.name,
-        quota.limit_usd if quota else tier.monthly_limit_usd,
-        "quota" if quota else of_organization.origin,
-    )
-    return of_organization, of_project
 
 
-def state_of(limit: Limit, window: Window) -> BudgetState:
-    """How full a limit stands; untouched where nothing was ever held."""
-    budget = Budget.objects.filter(**_row(limit, window)).first()
-    zero = Decimal(0)
-    return BudgetState(limit, window, budget.spent_usd if budget else zero, budget.held_usd if budget else zero)
+def open_budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
+    """The budget rows of these limits by key, with the limits as they stand now. The organizations' books are locked.
 
-
-def states_of(project: Project, now: datetime) -> list[BudgetState]:
-    """Every budget that binds a project's calls in the current month."""
-    return [state_of(limit, month_of(now)) for limit in limits_of(project, now)]
-
-
-def lock_budgets(limits: Iterable[Limit], window: Window) -> dict[tuple[UUID, UUID | None], Budget]:
-    """The budget rows of these limits by owner (organization, project), locked until the transaction ends.
-
-    They are made where missing, and locked in one fixed order (scope, then owner), so that no two transactions can wait
-    for each other. Whoever writes a limit onto a row reads it after this lock: a change committed before is then seen,
-    and one that is not yet committed waits.
+    A budget that is opened in the middle of its window starts with all that was used in it: a quota counts from the
+    beginning of its window, and not from the moment at which somebody thought of it.
     """
-    ordered = sorted(limits, key=lambda limit: (limit.scope.rank, limit.project_id or limit.organization_id))
-    budgets = {}
-    for limit in ordered:
-        owner = (limit.organization_id, limit.project_id)
-        if owner not in budgets:
-            budgets[owner] = _locked(limit, window)
-    return budgets
-
-
-def _row(limit: Limit, window: Window) -> dict[str, Any]:
-    """What identifies a limit's budget in a window."""
-    return {"organization_id": limit.organization_id, "project_id": limit.project_id, "window_start": window.start}
-
-
-def _locked(limit: Limit, window: Window) -> Budget:
-    row = _row(limit, window)
-    budget = Budget.objects.select_for_update().filter(**row).first()
-    if budget is None:
-        made = Budget(**row, scope=limit.scope, window_end=window.end, limit_usd=limit.limit_usd)
-        Budget.objects.bulk_create([made], ignore_conflicts=True)
-        budget = Budget.objects.select_for_update().get(**row)
-    return budget
+    wanted = {limit.key: limit for limit in limits}
+    found = _budgets(wanted.values())
+    changed = []
+    for key, budget in found.items():
+        if budget.limit != wanted[key].amount:
+            budget.limit = wanted[key].amount
+            changed.append(budget)
+    if changed:
+        Budget.objects.bulk_update(changed, ["limit"])
+    return found | {key: _open(limit) for key, limit in wanted.items() if key not in found}
 
 
 @transaction.atomic
 def refresh_limits(organization: Organization, now: datetime) -> None:
-    """Writes the limits as they are configured now onto this month's budgets, so that every page shows them at once."""
-    projects = list(organization.projects.select_related("organization"))
-    budgets = lock_budgets([limit for project in projects for limit in limits_of(project, now)], month_of(now))
-    for limit in {limit for project in projects for limit in limits_of(project, now)}:
-        apply_limit(budgets[limit.organization_id, limit.project_id], limit)
+    """Writes the limits as they are configured now onto the open budgets, so that every page shows them at once."""
+    books.lock([organization.pk])
+    tier = tier_limit(organization, now)
+    budgets = list(Budget.objects.filter(organization=organization, window_end__gt=now).select_related("quota"))
+    for budget in budgets:
+        budget.limit = budget.quota.limit if budget.quota else tier.amount
+    Budget.objects.bulk_update(budgets, ["limit"])
 
 
-def apply_limit(budget: Budget, limit: Limit) -> None:
-    """Writes a limit onto its locked budget row, if it differs."""
-    if budget.limit_usd != limit.limit_usd:
-        budget.limit_usd = limit.limit_usd
-        budget.save(update_fields=["limit_usd"])
+def recount(quota: Quota) -> None:
+    """Forgets what was counted for a quota that counts something else now; it is counted anew when needed."""
+    books.lock([quota.organization_id])
+    Budget.objects.filter(quota=quota).delete()
+
+
+def _limits(owner: Owner, now: datetime, quotas: Sequence[Quota], tier: TierLimit) -> tuple[Limit, ...]:
+    of_quotas = (_limit(quota, now) for quota in quotas if binds(quota, owner))
+    return (*_of_tier(owner, now, tier), *of_quotas)
+
+
+def _of_tier(owner: Owner, now: datetime, tier: TierLimit) -> Iterator[Limit]:
+    """The tier's monthly limit, on the organization and on each project alike: no project can spend more than all."""
+    for scope, of in ((Scope.ORGANIZATION, owner.organization), (Scope.PROJECT, owner.project)):
+        yield Limit(
+            scope=scope,
+            organization_id=owner.organization.pk,
+            quota_id=None,
+            project_id=owner.project.pk if scope == Scope.PROJECT else None,
+            owner_id=str(of.pk),
+            name=of.name,
+            origin=f"usage tier {tier.tier}",
+            measure=Measure.USD,
+            model="",
+            amount=tier.amount,
+            window=month_of(now),
+        )
+
+
+def binds(quota: Quota, owner: Owner) -> bool:
+    """Whether a quota binds the calls of an owner."""
+    if quota.organization_id != owner.organization.pk or (quota.model and owner.model not in (None, quota.model)):
+        return False
+    match Scope(quota.scope):
+        case Scope.ORGANIZATION:
+            return True
+        case Scope.TEAM:
+            return quota.team_id == owner.team_id
+        case Scope.PROJECT:
+            return quota.project_id == owner.project.pk
+        case Scope.MEMBER:
+            return quota.member_id == owner.member_id
+        case Scope.KEY:
+            return quota.api_key_id == owner.api_key_id
+
+
+def _limit(quota: Quota, now: datetime) -> Limit:
+    owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
+    return Limit(
+        scope=Scope(quota.scope),
+        organization_id=quota.organization_id,
+        quota_id=quota.pk,
+        project_id=quota.project_id,
+        owner_id=str(owner_id),
+        name=quota.owner_name,
+        origin="quota",
+        measure=Measure(quota.measure),
+        model=quota.model,
+        amount=quota.limit,
+        window=window_of(quota, now),
+        is_hard=quota.is_hard,
+    )
+
+
+def _budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
+    """The rows that there are for these limits, in one query."""
+    wanted = {limit.key for limit in limits}
+    if not wanted:
+        return {}
+    rows = Budget.objects.filter(
+        Q(quota_id__in={key[1] for key in wanted if key[1]})
+        | Q(quota__isnull=True, project__isnull=True)
+        | Q(quota__isnull=True, project_id__in={key[2] for key in wanted if key[2]}),
+        organization_id__in={key[0] for key in wanted},
+        window_start__in={key[3] for key in wanted},
+    )
+    found = {(row.organization_id, row.quota_id, row.project_id, row.window_start): row for row in rows}
+    return {key: row for key, row in found.items() if key in wanted}
+
+
+def _open(limit: Limit) -> Budget:
+    """A new budget with all that was used and is held in its window."""
+    held: Mapping[UUID, Amounts] = held_in(limit, limit.window)
+    budget = Budget.objects.create(
+        organization_id=limit.organization_id,
+        quota_id=limit.quota_id,
+        project_id=limit.project_id,
+        scope=limit.scope,
+        measure=limit.measure,
+        window_start=limit.window.start,
+        window_end=limit.window.end,
+        limit=limit.amount,
+        spent=spent_in(limit, limit.window),
+        held=sum((amounts.of(limit.measure) for amounts in held.values()), Decimal(0)),
+    )
+    Hold.objects.bulk_create(
+        Hold(reservation_id=reservation_id, budget=budget, amount=amounts.of(limit.measure))
+        for reservation_id, amounts in held.items()
+    )
+    return budget

@@ -1,11 +1,11 @@
 """The one door to money: reserve before a call, settle or release after it, mark in doubt, adjust.
 
 Every function here runs inside the caller's transaction, so that money and the caller's own rows change together or not
-at all. Locks are taken in one order everywhere: the reservation, then its budgets by scope and owner.
+at all. An organization's money has one lock, its book (`billing.books`), taken before anything of it is read.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -14,32 +14,38 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from accounts.models import Project, User
-from billing import rollups
-from billing.budgets import BudgetState, Limit, apply_limit, limits_of, lock_budgets
+from billing import books, rollups
+from billing.budgets import BudgetState, Key, Limit, Owner, limits_of, limits_of_all, open_budgets
 from billing.clock import database_now
+from billing.counting import Amounts, actual, at_most
 from billing.errors import AlreadyReleased, NoSuchReservation
-from billing.models import Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
+from billing.models import Book, Budget, Hold, LedgerEntry, Measure, Price, Reservation, Scope, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.money import usd
-from billing.periods import Window, month_of
+from billing.periods import month_of
 from billing.prices import terms_of
 from billing.pricing import Tokens, cost
+from billing.rollups import OWNER
+
+Books = Mapping[UUID, Book]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one call may cost, and whom it belongs to."""
+    """What one call may come to at most, and whom it belongs to."""
 
     reference: UUID
     amount_usd: Decimal
-    project: Project
-    model: str
+    input_tokens: int
+    output_tokens: int
+    owner: Owner  # with the model
     service_tier: str
     price: Price
-    team_id: UUID | None = None
-    member_id: int | None = None
-    api_key_id: UUID | None = None
+
+    @property
+    def amounts(self) -> Amounts:
+        return at_most(self.amount_usd, input_tokens=self.input_tokens, output_tokens=self.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +56,38 @@ class Refusal:
     budget: BudgetState
 
     def describe(self) -> dict[str, object]:
-        return self.budget.describe(required_usd=self.claim.amount_usd)
+        return self.budget.describe(required=self.claim.amounts.of(self.budget.limit.measure))
 
 
 def reserve(claims: Sequence[Claim]) -> list[Refusal]:
-    """Holds the amount of every claim that fits into all of its budgets, in order; returns those that do not fit.
+    """Holds what every claim may come to, if it fits into all of its budgets, in order; returns those that do not fit.
 
-    All budgets are locked first, in one order; then each grant is checked against what is already granted; then each
-    budget is raised once, by an UPDATE that itself refuses to cross the limit.
+    1. The organizations' books are locked, in order: from here on their money stands still.
+    2. The limits are read under the lock, so that one that was changed before is seen, and their budgets are opened.
+    3. Each claim is granted on all of its budgets or on none.
+    4. Each budget is raised once, by an UPDATE that itself refuses to cross the limit.
     """
     _require_transaction()
     now = database_now()
-    window = month_of(now)
-    projects = {claim.project.pk: claim.project for claim in claims}
-    budgets = lock_budgets([limit for project in projects.values() for limit in limits_of(project, now)], window)
-    # Read again under the locks: a limit that changed in between is seen, and one that changes now has to wait.
-    limits = {pk: limits_of(project, now) for pk, project in projects.items()}
-    for limit in {limit for binding in limits.values() for limit in binding}:
-        apply_limit(budgets[limit.organization_id, limit.project_id], limit)
+    locked = books.lock(claim.owner.organization.pk for claim in claims)
+    limits = limits_of_all((claim.owner for claim in claims), now)
+    budgets = open_budgets(limit for binding in limits.values() for limit in binding)
 
     granted: list[Claim] = []
     refusals: list[Refusal] = []
-    taken: dict[UUID, Decimal] = {budget.pk: Decimal(0) for budget in budgets.values()}
+    taken: dict[Key, Decimal] = dict.fromkeys(budgets, Decimal(0))
     for claim in claims:
-        binding = [(limit, budgets[limit.organization_id, limit.project_id]) for limit in limits[claim.project.pk]]
-        full = next((b for b in binding if not _fits(claim.amount_usd, b[1], taken[b[1].pk])), None)
+        binding = limits[claim.owner]
+        full = next((limit for limit in binding if not _fits(claim, limit, budgets, taken)), None)
         if full is not None:
-            refusals.append(Refusal(claim, _state(*full, window, taken[full[1].pk])))
+            budget = budgets[full.key]
+            refusals.append(Refusal(claim, BudgetState(full, budget.spent, budget.held + taken[full.key])))
             continue
         granted.append(claim)
-        for _, budget in binding:
-            taken[budget.pk] += claim.amount_usd
-    _raise_holds(taken)
-    _record_grants(granted, limits, budgets, window, now)
+        for limit in binding:
+            taken[limit.key] += claim.amounts.of(limit.measure)
+    _raise_holds(budgets, taken, {limit.key: limit for binding in limits.values() for limit in binding})
+    _record_grants(granted, limits, budgets, locked, now)
     return refusals
 
 
@@ -94,7 +99,7 @@ def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = F
     Raises NoSuchReservation; AlreadyReleased where the hold was given back before.
     """
     _require_transaction()
-    reservation = _locked_reservation(reference)
+    reservation, locked = _locked_reservation(reference)
     if reservation.status == ReservationStatus.SETTLED:
         return reservation.usage_record
     if reservation.status == ReservationStatus.RELEASED:
@@ -102,19 +107,14 @@ def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = F
     now = database_now()
     price = reservation.price
     parts = cost(tokens, terms_of(price))
-    _move(reservation, held=-reservation.amount_usd, spent=parts.total_usd)
+    _settle_holds(reservation, actual(parts.total_usd, tokens))
     _resolve(reservation, ReservationStatus.SETTLED, now, settled_usd=parts.total_usd)
-    _write(reservation, EntryKind.SETTLE, now, held=-reservation.amount_usd, spent=parts.total_usd)
+    entry = _entry(reservation, EntryKind.SETTLE, now, held=-reservation.amount_usd, spent=parts.total_usd)
+    books.append(locked, [entry])
     record = UsageRecord.objects.create(
         reservation=reservation,
-        organization_id=reservation.organization_id,
-        project_id=reservation.project_id,
-        team_id=reservation.team_id,
-        member_id=reservation.member_id,
-        api_key_id=reservation.api_key_id,
-        model=reservation.model,
+        **{name: getattr(reservation, name) for name in OWNER},
         snapshot=snapshot,
-        service_tier=reservation.service_tier,
         input_tokens=tokens.input,
         cached_input_tokens=tokens.cached_input,
         output_tokens=tokens.output,
@@ -123,10 +123,7 @@ def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = F
         input_usd_per_million=price.input_usd_per_million,
         cached_input_usd_per_million=price.cached_input_usd_per_million,
         output_usd_per_million=price.output_usd_per_million,
-        input_usd=parts.input_usd,
-        cached_input_usd=parts.cached_input_usd,
-        output_usd=parts.output_usd,
-        reasoning_usd=parts.reasoning_usd,
+        **asdict(parts),
         total_usd=parts.total_usd,
         is_empty=is_empty,
         is_overrun=parts.total_usd > reservation.amount_usd,
@@ -146,49 +143,56 @@ def release(reference: UUID, *, reason: str) -> None:
     Raises NoSuchReservation.
     """
     _require_transaction()
-    reservation = _locked_reservation(reference)
+    reservation, locked = _locked_reservation(reference)
     if reservation.status != ReservationStatus.OPEN:
         return
     now = database_now()
-    _move(reservation, held=-reservation.amount_usd, spent=Decimal(0))
+    for hold in reservation.holds.all():
+        Budget.objects.filter(pk=hold.budget_id).update(held=F("held") - hold.amount)
     _resolve(reservation, ReservationStatus.RELEASED, now)
-    _write(reservation, EntryKind.RELEASE, now, held=-reservation.amount_usd, reason=reason)
+    books.append(locked, [_entry(reservation, EntryKind.RELEASE, now, held=-reservation.amount_usd, reason=reason)])
 
 
 def mark_in_doubt(reference: UUID, *, reason: str) -> None:
     """Notes that the outcome of a call is not known; its hold stays until it is. Raises NoSuchReservation."""
     _require_transaction()
-    reservation = _locked_reservation(reference)
+    reservation, locked = _locked_reservation(reference)
     if reservation.status != ReservationStatus.OPEN or reservation.is_in_doubt:
         return
     Reservation.objects.filter(pk=reservation.pk).update(is_in_doubt=True)
-    _write(reservation, EntryKind.IN_DOUBT, database_now(), reason=reason)
+    books.append(locked, [_entry(reservation, EntryKind.IN_DOUBT, database_now(), reason=reason)])
 
 
 def adjust(project: Project, amount_usd: Decimal, *, reason: str, actor: User) -> LedgerEntry:
     """Corrects the spend of the open month by a new entry, with the reason and the person.
 
-    A correction may be negative.
-
-    Late truth is booked even where it crosses a limit: the money is gone, and new holds stop instead.
+    A correction may be negative. Late truth is booked even where it crosses a limit: the money is gone, and new holds
+    stop instead.
     """
     _require_transaction()
     now = database_now()
-    window = month_of(now)
-    budgets = lock_budgets(limits_of(project, now), window)
-    for budget in budgets.values():
-        Budget.objects.filter(pk=budget.pk).update(spent_usd=F("spent_usd") + amount_usd)
-    return LedgerEntry.objects.create(
+    locked = books.lock([project.organization_id])
+    levels = {Scope.ORGANIZATION, Scope.TEAM, Scope.PROJECT}
+    binding = [
+        limit
+        for limit in limits_of(Owner(project, project.team_id), now)
+        if limit.measure == Measure.USD and limit.scope in levels and not limit.model
+    ]
+    for budget in open_budgets(binding).values():
+        Budget.objects.filter(pk=budget.pk).update(spent=F("spent") + amount_usd)
+    entry = LedgerEntry(
         organization_id=project.organization_id,
         project=project,
         kind=EntryKind.ADJUST,
         held_change_usd=Decimal(0),
         spent_change_usd=amount_usd,
-        window_start=window.start,
+        window_start=month_of(now).start,
         recorded_at=now,
         reason=reason,
         actor=actor,
     )
+    books.append(locked, [entry])
+    return entry
 
 
 def _require_transaction() -> None:
@@ -196,82 +200,80 @@ def _require_transaction() -> None:
         raise transaction.TransactionManagementError("Money moves inside the caller's transaction only.")
 
 
-def _fits(amount_usd: Decimal, budget: Budget, taken_usd: Decimal) -> bool:
-    return budget.spent_usd + budget.held_usd + taken_usd + amount_usd <= budget.limit_usd
+def _fits(claim: Claim, limit: Limit, budgets: Mapping[Key, Budget], taken: Mapping[Key, Decimal]) -> bool:
+    """Whether a claim fits beside all that is used, held, and granted in this batch. A soft limit never refuses."""
+    budget = budgets[limit.key]
+    total = budget.spent + budget.held + taken[limit.key] + claim.amounts.of(limit.measure)
+    return not limit.is_hard or total <= budget.limit
 
 
-def _state(limit: Limit, budget: Budget, window: Window, taken_usd: Decimal) -> BudgetState:
-    return BudgetState(limit, window, spent_usd=budget.spent_usd, held_usd=budget.held_usd + taken_usd)
-
-
-def _raise_holds(taken: dict[UUID, Decimal]) -> None:
+def _raise_holds(budgets: Mapping[Key, Budget], taken: Mapping[Key, Decimal], limits: Mapping[Key, Limit]) -> None:
     """Adds to each budget what was granted on it.
 
     The condition repeats the check where no mistake above can reach it.
     """
-    for budget_id, amount_usd in taken.items():
-        if not amount_usd:
+    for key, amount in taken.items():
+        if not amount:
             continue
-        raised = Budget.objects.filter(pk=budget_id, limit_usd__gte=F("spent_usd") + F("held_usd") + amount_usd).update(
-            held_usd=F("held_usd") + amount_usd
-        )
-        if raised != 1:
-            raise AssertionError(f"The holds granted on budget {budget_id} do not fit into it; nothing was held.")
+        rows = Budget.objects.filter(pk=budgets[key].pk)
+        if limits[key].is_hard:
+            rows = rows.filter(limit__gte=F("spent") + F("held") + amount)
+        if rows.update(held=F("held") + amount) != 1:
+            raise AssertionError(f"The holds granted on budget {budgets[key].pk} do not fit into it; nothing was held.")
 
 
 def _record_grants(
     granted: Sequence[Claim],
-    limits: dict[UUID, tuple[Limit, ...]],
-    budgets: dict[tuple[UUID, UUID | None], Budget],
-    window: Window,
+    limits: Mapping[Owner, Sequence[Limit]],
+    budgets: Mapping[Key, Budget],
+    locked: Books,
     now: datetime,
 ) -> None:
     reservations = [
         Reservation(
             reference=claim.reference,
             amount_usd=claim.amount_usd,
-            organization_id=claim.project.organization_id,
-            project=claim.project,
-            team_id=claim.team_id,
-            member_id=claim.member_id,
-            api_key_id=claim.api_key_id,
-            model=claim.model,
+            input_tokens=claim.input_tokens,
+            output_tokens=claim.output_tokens,
+            organization_id=claim.owner.organization.pk,
+            project=claim.owner.project,
+            team_id=claim.owner.team_id,
+            member_id=claim.owner.member_id,
+            api_key_id=claim.owner.api_key_id,
+            model=claim.owner.model or "",
             service_tier=claim.service_tier,
             price=claim.price,
-            window_start=window.start,
+            window_start=month_of(now).start,
             reserved_at=now,
         )
         for claim in granted
     ]
     Reservation.objects.bulk_create(reservations)
     Hold.objects.bulk_create(
-        Hold(
-            reservation=reservation,
-            budget=budgets[limit.organization_id, limit.project_id],
-            amount_usd=reservation.amount_usd,
-        )
-        for reservation in reservations
-        for limit in limits[reservation.project_id]
+        Hold(reservation=reservation, budget=budgets[limit.key], amount=claim.amounts.of(limit.measure))
+        for claim, reservation in zip(granted, reservations, strict=True)
+        for limit in limits[claim.owner]
     )
-    LedgerEntry.objects.bulk_create(
-        _entry(reservation, EntryKind.RESERVE, now, held=reservation.amount_usd) for reservation in reservations
+    books.append(
+        locked,
+        [_entry(reservation, EntryKind.RESERVE, now, held=reservation.amount_usd) for reservation in reservations],
     )
 
 
-def _locked_reservation(reference: UUID) -> Reservation:
-    reservation = (
-        Reservation.objects.select_for_update(of=("self",)).select_related("price").filter(reference=reference).first()
-    )
-    if reservation is None:
+def _locked_reservation(reference: UUID) -> tuple[Reservation, Books]:
+    """A reservation behind the lock of its organization's book: whoever comes second finds it resolved."""
+    organizations = Reservation.objects.filter(reference=reference).values_list("organization_id", flat=True)
+    locked = books.lock(organizations)
+    if not locked:
         raise NoSuchReservation
-    return reservation
+    return Reservation.objects.select_related("price").get(reference=reference), locked
 
 
-def _move(reservation: Reservation, *, held: Decimal, spent: Decimal) -> None:
-    """Changes every budget that the reservation holds on, in the order in which budgets are locked everywhere."""
-    holds = reservation.holds.select_related("budget")
-    for hold in sorted(holds, key=lambda hold: (hold.budget.project_id is not None, hold.budget.project_id)):
-        Budget.objects.filter(pk=hold.budget_id).update(held_usd=F("held_usd") + held, spent_usd=F("spent_usd") + spent)
+def _settle_holds(reservation: Reservation, amounts: Amounts) -> None:
+    """Replaces each hold by what the call came to, in the measure of its budget."""
+    for hold in reservation.holds.select_related("budget"):
+        spent = amounts.of(hold.budget.measure)
+        Budget.objects.filter(pk=hold.budget_id).update(held=F("held") - hold.amount, spent=F("spent") + spent)
 
 
 def _resolve(
@@ -304,18 +306,6 @@ def _entry(
         recorded_at=now,
         reason=reason,
     )
-
-
-def _write(
-    reservation: Reservation,
-    kind: EntryKind,
-    now: datetime,
-    *,
-    held: Decimal = Decimal(0),
-    spent: Decimal = Decimal(0),
-    reason: str = "",
-) -> None:
-    _entry(reservation, kind, now, held=held, spent=spent, reason=reason).save()
 
 
 def _pause_after_overrun(record: UsageRecord, now: datetime) -> None:

@@ -9,3 +9,13 @@ def usd(amount: Decimal) -> str:
         return "0.00"  # also for -0 and 0E-12
     whole, _, decimals = f"{amount:f}".partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def amount_of(measure: str, amount: Decimal) -> str:
+    """An amount with its unit, as people read it: 12.50 USD, 1000 tokens, 50 jobs."""
+    return f"{usd(amount)} USD" if measure == "usd" else f"{plain(measure, amount)} {measure.replace('_', ' ')}"
+
+
+def plain(measure: str, amount: Decimal) -> str:
+    """An amount as programs read it: dollars as `usd` writes them, tokens and jobs as whole numbers."""
+    return usd(amount) if measure == "usd" else f"{amount:.0f}"

@@ -1,7 +1,7 @@
-"""Windows of money: calendar months, UTC. Pure arithmetic; the instant is a parameter."""
+"""Windows of money: days, weeks and calendar months, UTC. Pure arithmetic; the instant is a parameter."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,20 @@ class Window:
     end: datetime
 
 
+def day_of(instant: datetime) -> Window:
+    """The day, UTC, that an aware instant lies in."""
+    start = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Window(start, start + timedelta(days=1))
+
+
+def week_of(instant: datetime) -> Window:
+    """The week from Monday to Sunday, UTC, that an aware instant lies in."""
+    today = day_of(instant).start
+    start = today - timedelta(days=today.weekday())
+    return Window(start, start + timedelta(days=7))
+
+
 def month_of(instant: datetime) -> Window:
     """The calendar month, UTC, that an aware instant lies in."""
-    start = instant.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    start = day_of(instant).start.replace(day=1)
     return Window(start, start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1))

@@ -2,6 +2,7 @@
 
 from django.db import connection, transaction
 
+from accounts.models import Organization
 from billing.models import SpendRollup, UsageRecord
 
 OWNER = ("organization_id", "project_id", "team_id", "member_id", "api_key_id", "model", "service_tier")
@@ -35,16 +36,11 @@ def add(record: UsageRecord) -> None:
 
 
 @transaction.atomic
-def rebuild() -> int:
-    """Makes every rollup anew from the usage records; returns how many records were read.
-
-    Blocks settlements meanwhile.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {_TABLE} IN EXCLUSIVE MODE")
-    SpendRollup.objects.all().delete()
+def rebuild(organization: Organization) -> int:
+    """Makes an organization's rollups anew from its usage records; returns how many there were. Its book is locked."""
+    SpendRollup.objects.filter(organization=organization).delete()
     count = 0
-    for record in UsageRecord.objects.iterator(chunk_size=2000):
+    for record in UsageRecord.objects.filter(organization=organization).iterator(chunk_size=2000):
         add(record)
         count += 1
     return count

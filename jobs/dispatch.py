@@ -24,6 +24,7 @@ from accounts.errors import DomainError
 from accounts.models import RateLimit
 from accounts.tiers import Standing, rate_limit, standing
 from billing import ledger
+from billing.budgets import Owner
 from billing.clock import database_now
 from billing.ledger import Claim, Refusal
 from billing.models import Price
@@ -205,13 +206,11 @@ def _prepare(job: Job, round_: _Round) -> Claim | None:
     return Claim(
         reference=uuid7(),
         amount_usd=amount_usd,
-        project=job.project,
-        model=entry.model.name,
+        input_tokens=job.bound_input_tokens,
+        output_tokens=job.bound_output_tokens,
+        owner=Owner(job.project, job.project.team_id, job.created_by_id, job.api_key_id, entry.model.name),
         service_tier=job.service_tier,
         price=price,
-        team_id=job.project.team_id,
-        member_id=job.created_by_id,
-        api_key_id=job.api_key_id,
     )
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import ApiKey, Organization, Project
+from accounts.models import ApiKey, Organization
 from accounts.tiers import Standing, rate_limit, standing, tiers_on
-from billing.budgets import states_of
+from billing.budgets import Owner, limits_of, owner_of, state_of
 from billing.clock import database_now
+from billing.counting import at_most
 from billing.errors import LimitTooSmall
 from billing.models import ServiceTier
-from billing.money import usd
+from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
 from jobs import catalogue, dispatch
 from jobs.credentials import access_of
@@ -50,7 +51,7 @@ def submit(api_key: ApiKey, submission: Submission) -> Job:
         raise RequestRejected(
             f"The deadline {submission.deadline.isoformat()} has passed; send a later one or none.", param="deadline"
         )
-    bound = check(project, submission, now)
+    bound = check(api_key, submission, now)
     job = Job.objects.create(
         organization=project.organization,
         project=project,
@@ -73,9 +74,10 @@ def submit(api_key: ApiKey, submission: Submission) -> Job:
     return job
 
 
-def check(project: Project, submission: Submission, now: datetime) -> Bound:
+def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     """The bound of a submission that may run; raises what `submit` raises."""
-    organization, prompt = project.organization, submission.prompt
+    project, prompt = api_key.project, submission.prompt
+    organization = project.organization
     day = organization.terms_date(now)
     entry = catalogue.find(prompt.model)
     stands = standing(organization, now)
@@ -87,7 +89,7 @@ def check(project: Project, submission: Submission, now: datetime) -> Bound:
     price = price_on(catalogue.provider_price_names(entry), submission.service_tier, day)
     bound = bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=terms_of(price))
     _check_rate_limit(organization, stands, entry, bound, now)
-    _check_budgets(project, submission, bound, now)
+    _check_budgets(owner_of(api_key, entry.model.name), submission, bound, now)
     return bound
 
 
@@ -119,18 +121,20 @@ def _check_rate_limit(
         )
 
 
-def _check_budgets(project: Project, submission: Submission, bound: Bound, now: datetime) -> None:
+def _check_budgets(owner: Owner, submission: Submission, bound: Bound, now: datetime) -> None:
     if submission.max_cost_usd is not None and bound.usd > submission.max_cost_usd:
         raise MaxCostTooSmall(
             f"One call can cost up to {usd(bound.usd)} USD, more than its max_cost_usd of "
             f"{usd(submission.max_cost_usd)}. Raise it, shorten the prompt or lower max_completion_tokens.",
             param="max_cost_usd",
         )
-    for budget in states_of(project, now):
-        if bound.usd > budget.limit.limit_usd:
+    amounts = at_most(bound.usd, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens)
+    for limit in limits_of(owner, now):
+        required = amounts.of(limit.measure)
+        if limit.is_hard and required > limit.amount:
             raise LimitTooSmall(
-                f"One call can cost up to {usd(bound.usd)} USD, more than the whole monthly limit of "
-                f"{usd(budget.limit.limit_usd)} USD of {budget.limit.scope.value} '{budget.limit.name}'. Shorten the "
-                "prompt, lower max_completion_tokens or have the limit raised.",
-                budget=budget.describe(required_usd=bound.usd),
+                f"One call can come to {amount_of(limit.measure, required)}, more than the whole limit of "
+                f"{amount_of(limit.measure, limit.amount)} of {limit.scope.value} '{limit.name}'. Shorten the prompt, "
+                "lower max_completion_tokens or have the limit raised.",
+                budget=state_of(limit, None).describe(required),
             )

@@ -6,6 +6,8 @@ Alice's organization at tier 5 in September 2024's terms, and Bob's beside it, w
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.utils import timezone
@@ -14,6 +16,9 @@ from rest_framework.test import APIClient
 from accounts import api_keys
 from accounts.api_keys import IssuedKey
 from accounts.models import Membership, Organization, Payment, Project, Role, User
+from billing.budgets import Owner
+from billing.ledger import Claim
+from billing.prices import price_on
 
 SEPTEMBER_2024 = date(2024, 9, 30)
 
@@ -50,6 +55,22 @@ def make_tenant(name: str, *, paid_usd: str = "1000", days_ago: int = 40) -> Ten
     Membership.objects.create(organization=organization, user=owner, role=Role.OWNER)
     project = Project.objects.create(organization=organization, name=f"{name} research", slug="research")
     return Tenant(organization, project, owner, api_keys.issue(project, name="tests", created_by=owner))
+
+
+def make_claim(
+    project: Project, usd: str, *, reference: UUID | None = None, output: int = 40_000, **owner: Any
+) -> Claim:
+    """A claim on a project's money, at the prices of September 2024; an o1-preview call of nobody in particular."""
+    owner = {"model": "o1-preview", **owner}
+    return Claim(
+        reference=reference or uuid4(),
+        amount_usd=Decimal(usd),
+        input_tokens=0,
+        output_tokens=output,
+        owner=Owner(project, **owner),
+        service_tier="standard",
+        price=price_on([owner["model"]], "standard", SEPTEMBER_2024),
+    )
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """The tables of `billing`, one noun a file."""
 
-from billing.models.budgets import Budget, Hold, Quota, Reservation, Scope
-from billing.models.entries import LedgerEntry
+from billing.models.budgets import Budget, Hold, Measure, Quota, Reservation, Scope, WindowKind
+from billing.models.entries import Book, LedgerEntry
 from billing.models.prices import Price, ServiceTier
 from billing.models.usage import SpendRollup, UsageRecord
 
 __all__ = [
+    "Book",
     "Budget",
     "Hold",
     "LedgerEntry",
+    "Measure",
     "Price",
     "Quota",
     "Reservation",
@@ -16,4 +18,5 @@ __all__ = [
     "ServiceTier",
     "SpendRollup",
     "UsageRecord",
+    "WindowKind",
 ]

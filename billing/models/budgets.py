@@ -2,77 +2,179 @@
 
 from typing import ClassVar
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from uuid_utils.compat import uuid7
 
-from accounts.models import Organization, Project
+from accounts.models import ApiKey, Organization, Project, Team
 from billing.models.fields import UsdField
 from billing.models.prices import Price, ServiceTier
-from billing.money import usd
+from billing.money import amount_of, usd
 
 
 class Scope(models.TextChoices):
-    """The level that a limit binds. The order of the members is the order in which budgets are locked, always."""
+    """The level that a limit binds."""
 
     ORGANIZATION = "organization"
+    TEAM = "team"
     PROJECT = "project"
+    MEMBER = "member"
+    KEY = "key"
 
-    @property
-    def rank(self) -> int:
-        return list(type(self)).index(self)
+
+class Measure(models.TextChoices):
+    """What a limit counts."""
+
+    USD = "usd", "US dollars"
+    TOKENS = "tokens", "tokens"  # input and output together
+    OUTPUT_TOKENS = "output_tokens", "output tokens"  # reasoning included
+    REASONING_TOKENS = "reasoning_tokens", "reasoning tokens"
+    JOBS = "jobs", "jobs"
+
+
+class WindowKind(models.TextChoices):
+    """The stretch of time after which a limit begins anew; all by UTC."""
+
+    DAY = "day"
+    WEEK = "week"  # from Monday
+    MONTH = "month"
+    FIXED = "fixed", "from its start to its expiry"
+
+
+def _owner_matches_scope() -> Q:
+    """Each scope names its owner, and no other."""
+    owners = {Scope.TEAM: "team", Scope.PROJECT: "project", Scope.MEMBER: "member", Scope.KEY: "api_key"}
+    allowed = Q()
+    for scope in Scope:
+        nulls = {f"{field}__isnull": owners.get(scope) != field for field in owners.values()}
+        allowed |= Q(scope=scope, **nulls)
+    return allowed
 
 
 class Quota(models.Model):
-    """A limit that people configure. It says what may be spent; what was spent stands on its budgets."""
+    """A limit that people configure. It says what may be used; what was used stands on its budgets."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="monthly_quota")
-    limit_usd = UsdField("monthly limit (USD)")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="quotas")
+    scope = models.CharField(max_length=12, choices=Scope.choices, default=Scope.PROJECT)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, blank=True, related_name="quotas")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, null=True, blank=True, related_name="quotas")
+    member = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="quotas"
+    )
+    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, null=True, blank=True, related_name="quotas")
+    model = models.CharField(max_length=100, blank=True, help_text="Counts this model only. Empty: every model.")
+    measure = models.CharField(max_length=16, choices=Measure.choices, default=Measure.USD)
+    window = models.CharField(max_length=5, choices=WindowKind.choices, default=WindowKind.MONTH)
+    limit = UsdField(help_text="US dollars, tokens or jobs, as the measure says.")
+    is_hard = models.BooleanField(
+        "hard", default=True, help_text="A hard limit is never crossed; a soft one is counted and shown."
+    )
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="Binds from then on. Empty: at once.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Binds until then. Empty: until it is removed.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        ordering = ("project",)
-        constraints: ClassVar = [models.CheckConstraint(condition=Q(limit_usd__gte=0), name="quota_is_not_negative")]
+        ordering = ("organization", "scope", "measure", "window")
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(limit__gte=0), name="quota_is_not_negative"),
+            models.CheckConstraint(condition=_owner_matches_scope(), name="quota_scope_matches_its_owner"),
+            models.CheckConstraint(
+                condition=~Q(window="fixed") | Q(starts_at__isnull=False, expires_at__isnull=False),
+                name="fixed_quota_has_both_ends",
+            ),
+            models.CheckConstraint(
+                condition=Q(starts_at__isnull=True) | Q(expires_at__isnull=True) | Q(expires_at__gt=F("starts_at")),
+                name="quota_ends_after_it_starts",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"{usd(self.limit_usd)} USD a month for {self.project}"
+        return f"{amount_of(self.measure, self.limit)} a {self.window} for {self.owner_name}"
+
+    @property
+    def owner_name(self) -> str:
+        """What people call the one that the quota binds."""
+        owner = self.team or self.project or self.member or self.api_key or self.organization
+        return str(owner)
+
+    def clean(self) -> None:
+        """Explains in words what the constraints refuse, and keeps owners of other organizations out."""
+        owners = {"team": self.team, "project": self.project, "member": self.member, "api_key": self.api_key}
+        needed = {Scope.KEY: "api_key"}.get(Scope(self.scope), self.scope)
+        for name, owner in owners.items():
+            if name == needed and owner is None:
+                raise ValidationError({name: f"A quota of scope {self.scope} needs its {name.replace('_', ' ')}."})
+            if name != needed and owner is not None:
+                raise ValidationError({name: f"A quota of scope {self.scope} has no {name.replace('_', ' ')}."})
+        homes = {
+            "team": self.team and self.team.organization_id,
+            "project": self.project and self.project.organization_id,
+            "api_key": self.api_key and self.api_key.project.organization_id,
+        }
+        for name, home in homes.items():
+            if home is not None and home != self.organization_id:
+                raise ValidationError({name: "This belongs to another organization."})
+        if self.window == WindowKind.FIXED and not (self.starts_at and self.expires_at):
+            raise ValidationError({"window": "A fixed window runs from starts_at to expires_at: set both."})
 
 
 class Budget(models.Model):
     """The account of one limit in one window.
 
-    Its counters are the sums of its ledger entries, kept for the conditional UPDATE.
+    Its counters are the sums of the holds and of what was settled, kept for the conditional UPDATE; `held` and `spent`
+    are in the unit of the measure.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="budgets")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="budgets")
-    scope = models.CharField(max_length=20, choices=Scope.choices)
+    quota = models.ForeignKey(
+        Quota,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="budgets",
+        help_text="Empty: the tier's limit.",
+    )
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="budgets",
+        help_text="The project, where the limit is a project's.",
+    )
+    scope = models.CharField(max_length=12, choices=Scope.choices)
+    measure = models.CharField(max_length=16, choices=Measure.choices, default=Measure.USD)
     window_start = models.DateTimeField()
     window_end = models.DateTimeField()
-    limit_usd = UsdField()
-    held_usd = UsdField(default=0)
-    spent_usd = UsdField(default=0)
+    limit = UsdField()
+    held = UsdField(default=0)
+    spent = UsdField(default=0)
 
     class Meta:
         ordering = ("-window_start", "organization", "scope")
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["organization", "project", "window_start"], nulls_distinct=False, name="one_budget_per_window"
+                fields=["organization", "quota", "project", "window_start"],
+                nulls_distinct=False,
+                name="one_budget_per_window",
             ),
-            models.CheckConstraint(condition=Q(held_usd__gte=0), name="budget_holds_are_not_negative"),
-            models.CheckConstraint(condition=Q(limit_usd__gte=0), name="budget_limit_is_not_negative"),
+            models.CheckConstraint(condition=Q(held__gte=0), name="budget_holds_are_not_negative"),
+            models.CheckConstraint(condition=Q(limit__gte=0), name="budget_limit_is_not_negative"),
             models.CheckConstraint(condition=Q(window_end__gt=F("window_start")), name="budget_window_has_length"),
             models.CheckConstraint(
-                condition=Q(scope=Scope.ORGANIZATION, project__isnull=True)
-                | Q(scope=Scope.PROJECT, project__isnull=False),
-                name="budget_scope_matches_its_owner",
+                condition=Q(quota__isnull=False)
+                | Q(scope=Scope.ORGANIZATION, project__isnull=True, measure=Measure.USD)
+                | Q(scope=Scope.PROJECT, project__isnull=False, measure=Measure.USD),
+                name="budget_without_quota_is_the_tiers",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.project or self.organization}, {self.window_start:%Y-%m}"
+        return f"{self.quota or self.project or self.organization}, from {self.window_start:%Y-%m-%d}"
 
 
 class ReservationStatus(models.TextChoices):
@@ -92,6 +194,8 @@ class Reservation(models.Model):
     status = models.CharField(max_length=10, choices=ReservationStatus.choices, default=ReservationStatus.OPEN)
     is_in_doubt = models.BooleanField(default=False, help_text="The outcome is not known; the hold stays until it is.")
     amount_usd = UsdField(help_text="The bound: what the call can cost at most.")
+    input_tokens = models.PositiveBigIntegerField(help_text="The bound of its input.")
+    output_tokens = models.PositiveBigIntegerField(help_text="The bound of its output, reasoning included.")
     settled_usd = UsdField(null=True, blank=True)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
@@ -126,17 +230,17 @@ class Reservation(models.Model):
 
 
 class Hold(models.Model):
-    """What one reservation keeps on one budget."""
+    """What one reservation keeps on one budget, in the unit of the budget's measure."""
 
     reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="holds")
-    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="holds")
-    amount_usd = UsdField()
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="holds")
+    amount = UsdField()
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["reservation", "budget"], name="one_hold_per_budget"),
-            models.CheckConstraint(condition=Q(amount_usd__gte=0), name="hold_is_not_negative"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="hold_is_not_negative"),
         ]
 
     def __str__(self) -> str:
-        return f"{usd(self.amount_usd)} USD on {self.budget}"
+        return f"{amount_of(self.budget.measure, self.amount)} on {self.budget}"

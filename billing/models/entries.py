@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.models import Organization, Project
+from billing.chain import GENESIS
 from billing.models.budgets import Reservation
 from billing.models.fields import UsdField
 from billing.money import usd
@@ -20,9 +21,25 @@ class EntryKind(models.TextChoices):
     ADJUST = "adjust"  # spent changes by a correction with reason and actor
 
 
-class LedgerEntry(models.Model):
-    """One line of the book. A trigger refuses UPDATE and DELETE; a correction is a new line."""
+class Book(models.Model):
+    """An organization's book: the end of its chain of entries. Its row is the lock of the organization's money."""
 
+    organization = models.OneToOneField(Organization, on_delete=models.PROTECT, primary_key=True, related_name="book")
+    head_sequence = models.BigIntegerField(default=0, help_text="How many lines it has.")
+    head_seal = models.CharField(max_length=64, default=GENESIS, help_text="The seal of its last line.")
+
+    class Meta:
+        ordering = ("organization",)
+
+    def __str__(self) -> str:
+        return f"book of {self.organization}"
+
+
+class LedgerEntry(models.Model):
+    """One line of the book, sealed. A trigger refuses UPDATE and DELETE; a correction is a new line."""
+
+    sequence = models.BigIntegerField(help_text="Its place in the organization's book, from 1.")
+    seal = models.CharField(max_length=64, help_text="Hash over what it says and over the seal before it.")
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="ledger_entries")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ledger_entries")
     reservation = models.ForeignKey(
@@ -46,6 +63,7 @@ class LedgerEntry(models.Model):
             models.Index(fields=["project", "window_start"]),
         ]
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organization", "sequence"], name="one_line_per_place"),
             # A reservation is reserved once and resolved once, whatever races.
             models.UniqueConstraint(fields=["reservation"], condition=Q(kind="reserve"), name="reserved_once"),
             models.UniqueConstraint(

@@ -17,7 +17,7 @@ from jobs.models import IdempotencyRecord, JobContent
 class JobContentAdmin(ReadOnlyAdmin):
     """For superusers only, and one at a time: no list shows content, and no search looks into it."""
 
-    list_display = ("job_id", "organization", "project", "model", "status", "queued_at")
+    list_display = ("job_id", "organization", "project", "asked_model", "status", "queued_at")
     list_filter = ("job__status", "job__organization", ("job__project", ProjectFilter))
     list_select_related = ("job__organization", "job__project")
     search_fields = ("job__model", "job__organization__name", "job__project__name", "job__project__slug")
@@ -46,7 +46,7 @@ class JobContentAdmin(ReadOnlyAdmin):
         return content.job.project.name
 
     @admin.display(description="model", ordering="job__model")
-    def model(self, content: JobContent) -> str:  # type: ignore[override]
+    def asked_model(self, content: JobContent) -> str:
         return content.job.model
 
     @admin.display(description="status", ordering="job__status")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from billing.admin.money import dollars, share
+from billing.admin.money import in_words, share
 from jobs.models import Job
 from jobs.states import JobStatus
 
@@ -33,18 +33,26 @@ def waiting_in_words(job: Job) -> str:
 
 
 def _budget_in_words(told: Mapping[str, Any]) -> str:
-    amount = {name: _dollars(told.get(f"{name}_usd")) for name in ("required", "remaining", "limit", "spent", "held")}
+    measure = str(told.get("measure", "usd"))
+    amount = {name: _amount(measure, told.get(name)) for name in ("required", "remaining", "limit", "spent", "held")}
+    model = f" on {told['model']}" if told.get("model") else ""
+    resets = f"; it begins anew at {_instant(told['resets_at'])}" if told.get("resets_at") else ""
     return (
-        f"the monthly limit of {told.get('scope', '')} {told.get('name', '')}: needs {amount['required']}, "
-        f"{amount['remaining']} remaining of {amount['limit']} ({amount['spent']} spent, {amount['held']} held)"
+        f"the limit of {told.get('scope', '')} {told.get('name', '')}{model}: needs {amount['required']}, "
+        f"{amount['remaining']} remaining of {amount['limit']} ({amount['spent']} spent, {amount['held']} held){resets}"
     )
 
 
-def _dollars(text: object) -> str:
+def _amount(measure: str, text: object) -> str:
     try:
-        return dollars(Decimal(str(text)))
-    except InvalidOperation:
+        return in_words(measure, Decimal(str(text)))
+    except (InvalidOperation, ValueError):
         return "?"
+
+
+def _instant(text: object) -> str:
+    """2024-10-01T00:00:00Z as 2024-10-01 00:00 UTC."""
+    return f"{str(text)[:16].replace('T', ' ')} UTC"
 
 
 def error_in_words(error: object) -> str:

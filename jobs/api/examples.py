@@ -117,7 +117,7 @@ OVER_LIMIT = _answer(
         "type": "urn:bursar:problem:exceeds_limit",
         "title": "Exceeds limit",
         "status": 402,
-        "detail": "One call can cost up to 1.50135 USD, more than the whole monthly limit of 1.00 USD of project "
+        "detail": "One call can come to 1.50135 USD, more than the whole limit of 1.00 USD of project "
         "'Research'. Shorten the prompt, lower max_completion_tokens or have the limit raised.",
         "instance": "/api/v1/jobs",
         "code": "exceeds_limit",
@@ -127,12 +127,16 @@ OVER_LIMIT = _answer(
             "id": "0192428f-0000-7000-8000-000000000001",
             "name": "Research",
             "origin": "quota",
-            "limit_usd": "1.00",
-            "spent_usd": "0.096",
-            "held_usd": "0.00",
-            "remaining_usd": "0.904",
-            "resets_at": "2024-10-01T00:00:00+00:00",
-            "required_usd": "1.50135",
+            "measure": "usd",
+            "model": None,
+            "is_hard": True,
+            "limit": "1.00",
+            "spent": "0.096",
+            "held": "0.00",
+            "remaining": "0.904",
+            "window_start": "2024-09-01T00:00:00Z",
+            "resets_at": "2024-10-01T00:00:00Z",
+            "required": "1.50135",
         },
     },
     402,
@@ -220,11 +224,15 @@ MODELS = _answer(
 )
 _BUDGET = {
     "origin": "usage tier 5",
-    "limit_usd": "50000.00",
-    "spent_usd": "0.09603",
-    "held_usd": "1.50135",
-    "remaining_usd": "49998.40262",
-    "resets_at": "2024-10-01T00:00:00+00:00",
+    "measure": "usd",
+    "model": None,
+    "is_hard": True,
+    "limit": "50000.00",
+    "spent": "0.09603",
+    "held": "1.50135",
+    "remaining": "49998.40262",
+    "window_start": "2024-09-01T00:00:00Z",
+    "resets_at": "2024-10-01T00:00:00Z",
 }
 _ORGANIZATION = {"id": "0192428f-0000-7000-8000-000000000000", "name": "Example Inc."}
 _PROJECT = {"id": "0192428f-0000-7000-8000-000000000001", "name": "Research"}

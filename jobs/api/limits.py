@@ -8,9 +8,9 @@ from rest_framework.response import Response
 from accounts.tiers import standing
 from billing.api.contract import ProjectView, UsdField, problems
 from billing.api.spend import OwnerSerializer
-from billing.budgets import states_of
+from billing.budgets import owner_of, states_of
 from billing.clock import database_now
-from billing.models import Scope
+from billing.models import Measure, Scope
 from jobs.api import examples
 from jobs.api.models import RateLimitsSerializer
 from jobs.api.offers import offers_to
@@ -31,13 +31,17 @@ class BudgetSerializer(serializers.Serializer):
     """A limit and how full it stands: what is spent, what calls under way hold, what a new one may still take."""
 
     scope = serializers.ChoiceField(choices=Scope.choices)
-    id = serializers.UUIDField(help_text="Of the organization or project.")
+    id = serializers.CharField(help_text="Of the organization, team, project, member or API key.")
     name = serializers.CharField()
     origin = serializers.CharField(help_text="What set the limit: a usage tier or a quota.")
-    limit_usd = serializers.CharField()
-    spent_usd = serializers.CharField()
-    held_usd = serializers.CharField()
-    remaining_usd = serializers.CharField()
+    measure = serializers.ChoiceField(choices=Measure.choices, help_text="The unit of the four amounts.")
+    model = serializers.CharField(allow_null=True, help_text="The one model that is counted; null: every model.")
+    is_hard = serializers.BooleanField(help_text="A hard limit is never crossed; a soft one is counted and shown.")
+    limit = serializers.CharField()
+    spent = serializers.CharField()
+    held = serializers.CharField()
+    remaining = serializers.CharField()
+    window_start = serializers.CharField()
     resets_at = serializers.CharField()
 
 
@@ -72,7 +76,7 @@ class LimitsView(ProjectView):
                 "organization": OwnerSerializer(organization).data,
                 "project": OwnerSerializer(project).data,
                 "tier": TierSerializer(standing(organization, now)).data,
-                "budgets": [state.describe() for state in states_of(project, now)],
+                "budgets": [state.describe() for state in states_of(owner_of(self.api_key), now)],
                 "rate_limits": [
                     {
                         "model": offer.model.name,

@@ -12,11 +12,9 @@ from django.utils import timezone
 
 from accounts.models import Project
 from billing import ledger
-from billing.ledger import Claim
-from billing.prices import price_on
 from billing.pricing import Tokens
 from jobs.models import Attempt, Job, JobContent
-from tests.conftest import SEPTEMBER_2024
+from tests.conftest import make_claim
 
 D = Decimal
 
@@ -129,7 +127,7 @@ def test_a_job_that_failed_shows_why(client, project):
 
 
 def test_a_queued_job_shows_what_it_waits_for(client, project):
-    waiting = {"reason": "budget", "scope": "project", "required_usd": "1.50"}
+    waiting = {"reason": "budget", "scope": "project", "required": "1.50"}
     queued = make_job(project, waiting_on=waiting)
     assert get(client, queued)["waiting_on"] == waiting
     Project.objects.filter(pk=project.pk).update(
@@ -282,10 +280,9 @@ def test_attempts_show_each_call_with_its_hold_and_its_bill(client, project):
         job, 1, "rejected", http_status=429, error_code="rate_limit_exceeded", error_message="Slow down."
     )
     answered = make_attempt(job, 2, "answered", http_status=200, provider_response_id="chatcmpl-1")
-    price = price_on(["o1-preview"], "standard", SEPTEMBER_2024)
     with transaction.atomic():
         for attempt in (refused, answered):
-            ledger.reserve([Claim(attempt.pk, D("1.5"), project, "o1-preview", "standard", price)])
+            ledger.reserve([make_claim(project, "1.5", reference=attempt.pk)])
         ledger.release(refused.pk, reason="refused")
         ledger.settle(answered.pk, Tokens(43, 0, 1279, 1024), snapshot="o1-preview-2024-09-12")
     page = client.get(f"/api/v1/jobs/{job.pk}/attempts").json()

@@ -190,15 +190,15 @@ def test_a_request_that_can_never_run_is_refused(client, body, status, code, poi
 
 
 def test_a_limit_that_the_call_could_never_fit_into_is_named_with_its_figures(client, project):
-    Quota.objects.create(project=project, limit_usd=Decimal("0.01"))
+    Quota.objects.create(organization=project.organization, project=project, limit=Decimal("0.01"))
     response = client.post("/api/v1/jobs", {"model": "o1-mini", "prompt": PROMPT}, format="json")
     problem = response.json()
     assert (response.status_code, problem["code"]) == (402, "exceeds_limit")
     budget = problem["budget"]
     assert budget.keys() == {
-        "scope", "id", "name", "origin", "limit_usd", "spent_usd", "held_usd", "remaining_usd", "resets_at",
-        "required_usd",
+        "scope", "id", "name", "origin", "measure", "model", "is_hard", "limit", "spent", "held", "remaining",
+        "window_start", "resets_at", "required",
     }  # fmt: skip
     assert (budget["scope"], budget["id"]) == ("project", str(project.pk))
-    assert (budget["limit_usd"], budget["spent_usd"], budget["held_usd"]) == ("0.01", "0.00", "0.00")
-    assert f"up to {budget['required_usd']} USD" in problem["detail"]
+    assert (budget["limit"], budget["spent"], budget["held"]) == ("0.01", "0.00", "0.00")
+    assert f"come to {budget['required']} USD" in problem["detail"]

@@ -2,37 +2,26 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import uuid4
 
 import pytest
 from django.db import transaction
 
 from accounts.models import RateLimit, TierOverride
 from billing import ledger
-from billing.ledger import Claim
 from billing.models import Price, Quota
-from billing.prices import price_on
 from billing.pricing import Tokens
 from jobs.models import LanguageModel
-from tests.conftest import SEPTEMBER_2024
+from tests.conftest import make_claim
 
 D = Decimal
 
 
 def call(project, model="o1-preview", *, output, reasoning, empty=False, key=None):
     """A settled call with the golden prompt of 43 tokens."""
-    claim = Claim(
-        reference := uuid4(),
-        D("1.5"),
-        project,
-        model,
-        "standard",
-        price_on([model], "standard", SEPTEMBER_2024),
-        api_key_id=key and key.pk,
-    )
+    claim = make_claim(project, "1.5", model=model, api_key_id=key and key.pk)
     with transaction.atomic():
         assert ledger.reserve([claim]) == []
-        ledger.settle(reference, Tokens(43, 0, output, reasoning), snapshot=f"{model}-2024-09-12", is_empty=empty)
+        ledger.settle(claim.reference, Tokens(43, 0, output, reasoning), snapshot=f"{model}-2024-09-12", is_empty=empty)
 
 
 # --- Models -----------------------------------------------------------------------------------------------------------
@@ -107,11 +96,10 @@ def test_the_catalogue_takes_the_same_number_of_queries_whatever_its_size(client
 
 # --- Limits -----------------------------------------------------------------------------------------------------------
 def test_limits_show_tier_budgets_and_rate_limits(client, organization, project):
-    Quota.objects.create(project=project, limit_usd=D("5.5"))
+    Quota.objects.create(organization=project.organization, project=project, limit=D("5.5"))
     call(project, output=1279, reasoning=1024)
     with transaction.atomic():
-        price = price_on(["o1-preview"], "standard", SEPTEMBER_2024)
-        ledger.reserve([Claim(uuid4(), D("1.5"), project, "o1-preview", "standard", price)])
+        ledger.reserve([make_claim(project, "1.5")])
     answer = client.get("/api/v1/limits").json()
     assert answer.keys() == {"organization", "project", "tier", "budgets", "rate_limits"}
     assert answer["organization"] == {"id": str(organization.pk), "name": "Alice"}
@@ -125,14 +113,16 @@ def test_limits_show_tier_budgets_and_rate_limits(client, organization, project)
         "monthly_limit_usd": "50000.00",
         "paid_usd": "1000.00",
     }
-    of_organization, of_project = answer["budgets"]
+    of_organization, of_tier, of_project = answer["budgets"]
+    assert (of_tier["scope"], of_tier["origin"], of_tier["limit"]) == ("project", "usage tier 5", "50000.00")
     assert of_organization["scope"] == "organization"
     assert of_project.keys() == {
-        "scope", "id", "name", "origin", "limit_usd", "spent_usd", "held_usd", "remaining_usd", "resets_at",
+        "scope", "id", "name", "origin", "measure", "model", "is_hard", "limit", "spent", "held", "remaining",
+        "window_start", "resets_at",
     }  # fmt: skip
-    assert of_project["limit_usd"] == "5.50"
-    assert (of_project["spent_usd"], of_project["held_usd"]) == ("0.077385", "1.50")
-    assert of_project["remaining_usd"] == "3.922615"
+    assert of_project["limit"] == "5.50"
+    assert (of_project["spent"], of_project["held"]) == ("0.077385", "1.50")
+    assert of_project["remaining"] == "3.922615"
     limits = {row["model"]: row for row in answer["rate_limits"]}
     assert limits["o1-mini"] == {
         "model": "o1-mini",

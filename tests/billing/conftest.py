@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import transaction
@@ -8,10 +9,9 @@ from django.db import transaction
 from accounts.models import Project
 from billing import ledger
 from billing.ledger import Claim, Refusal
-from billing.models import Budget, LedgerEntry, Price, SpendRollup, UsageRecord
-from billing.prices import price_on
+from billing.models import Budget, LedgerEntry, Quota, SpendRollup, UsageRecord
 from billing.pricing import Tokens
-from tests.conftest import SEPTEMBER_2024
+from tests.conftest import make_claim
 
 
 @dataclass
@@ -19,24 +19,16 @@ class Book:
     """The ledger as one project's jobs use it: each call in a transaction of its own."""
 
     project: Project
-    price: Price
 
-    def claim(self, usd: str, project: Project | None = None) -> Claim:
-        return Claim(
-            reference=uuid4(),
-            amount_usd=Decimal(usd),
-            project=project or self.project,
-            model="o1-preview",
-            service_tier="standard",
-            price=self.price,
-        )
+    def claim(self, usd: str, project: Project | None = None, **more: Any) -> Claim:
+        return make_claim(project or self.project, usd, **more)
 
     def reserve(self, *claims: Claim) -> list[Refusal]:
         with transaction.atomic():
             return ledger.reserve(claims)
 
-    def hold(self, usd: str) -> UUID:
-        claim = self.claim(usd)
+    def hold(self, usd: str, **more: Any) -> UUID:
+        claim = self.claim(usd, **more)
         assert self.reserve(claim) == []
         return claim.reference
 
@@ -56,18 +48,28 @@ class Book:
 
     def budgets(self) -> list[tuple[Decimal, Decimal]]:
         """(held, spent) of the organization and of the project."""
-        rows = Budget.objects.filter(organization=self.project.organization).order_by("scope")
-        return [(row.held_usd, row.spent_usd) for row in rows]
+        rows = Budget.objects.filter(organization=self.project.organization, quota__isnull=True).order_by("scope")
+        return [(row.held, row.spent) for row in rows]
+
+    def quota(self, usd: str = "1", **more: Any) -> Quota:
+        """A monthly limit of the project in dollars, unless told otherwise."""
+        fields = {"organization": self.project.organization, "project": self.project, "limit": Decimal(usd), **more}
+        return Quota.objects.create(**fields)
+
+    def used(self, quota: Quota) -> tuple[Decimal, Decimal]:
+        """(held, spent) of a quota in its window."""
+        budget = Budget.objects.get(quota=quota)
+        return budget.held, budget.spent
 
     def assert_sums_agree(self) -> None:
         """Budgets are the sums of the entries; usage records and rollups are the sums of what was settled."""
         entries = LedgerEntry.objects.filter(organization=self.project.organization)
         held = sum((entry.held_change_usd for entry in entries), Decimal(0))
         spent = sum((entry.spent_change_usd for entry in entries), Decimal(0))
-        for row in Budget.objects.filter(organization=self.project.organization):
+        for row in Budget.objects.filter(organization=self.project.organization, quota__isnull=True):
             mine = [e for e in entries if row.project_id in (None, e.project_id)]
-            assert row.held_usd == sum((e.held_change_usd for e in mine), Decimal(0))
-            assert row.spent_usd == sum((e.spent_change_usd for e in mine), Decimal(0))
+            assert row.held == sum((e.held_change_usd for e in mine), Decimal(0))
+            assert row.spent == sum((e.spent_change_usd for e in mine), Decimal(0))
         adjusted = sum((e.spent_change_usd for e in entries if e.kind == "adjust"), Decimal(0))
         records = UsageRecord.objects.filter(organization=self.project.organization)
         assert sum((r.total_usd for r in records), Decimal(0)) == spent - adjusted
@@ -78,4 +80,4 @@ class Book:
 
 @pytest.fixture
 def book(project: Project) -> Book:
-    return Book(project, price_on(["o1-preview"], "standard", SEPTEMBER_2024))
+    return Book(project)

@@ -9,9 +9,8 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from accounts.models import Project
-from billing import budgets, ledger, rollups
-from billing.budgets import limits_of, lock_budgets, refresh_limits, state_of, states_of
+from billing import books, ledger, rollups
+from billing.budgets import Owner, limits_of, refresh_limits, states_of
 from billing.clock import database_now
 from billing.models import Budget, Hold, LedgerEntry, Price, Quota, Reservation, Scope, UsageRecord
 from billing.periods import month_of
@@ -35,29 +34,25 @@ def in_a_thread(work):
 
 # --- What binds -------------------------------------------------------------------------------------------------------
 def test_a_project_is_bound_by_its_tier_and_by_its_quota(project):
-    of_organization, of_project = limits_of(project, timezone.now())
-    assert (of_organization.scope, of_organization.limit_usd, of_organization.origin) == (
-        Scope.ORGANIZATION,
-        D(50_000),
-        "usage tier 5",
-    )
-    assert (of_project.scope, of_project.limit_usd, of_project.origin) == (Scope.PROJECT, D(50_000), "usage tier 5")
-    Quota.objects.create(project=project, limit_usd=D(7))
-    assert limits_of(project, timezone.now())[1].limit_usd == D(7)
-    assert limits_of(project, timezone.now())[1].origin == "quota"
+    of_tier = [(Scope.ORGANIZATION, D(50_000), "usage tier 5"), (Scope.PROJECT, D(50_000), "usage tier 5")]
+    limits = limits_of(Owner(project), timezone.now())
+    assert [(limit.scope, limit.amount, limit.origin) for limit in limits] == of_tier
+    Quota.objects.create(organization=project.organization, project=project, limit=D(7))
+    limits = limits_of(Owner(project), timezone.now())
+    assert [(limit.scope, limit.amount, limit.origin) for limit in limits] == [*of_tier, ("project", D(7), "quota")]
 
 
-def test_a_quota_of_nothing_is_a_limit_of_nothing(project, book):
-    Quota.objects.create(project=project, limit_usd=D(0))
+def test_a_quota_of_nothing_is_a_limit_of_nothing(book):
+    book.quota("0")
     assert len(book.reserve(book.claim("0.000000000001"))) == 1
     assert book.reserve(book.claim("0")) == []
 
 
 def test_an_untouched_budget_is_empty_and_makes_no_row(project):
-    states = states_of(project, timezone.now())
-    assert [(state.spent_usd, state.held_usd, state.remaining_usd) for state in states] == [(D(0), D(0), D(50_000))] * 2
+    states = states_of(Owner(project), timezone.now())
+    assert [(state.spent, state.held, state.remaining) for state in states] == [(D(0), D(0), D(50_000))] * 2
     assert [state.describe()["scope"] for state in states] == ["organization", "project"]
-    assert "required_usd" not in states[0].describe()
+    assert "required" not in states[0].describe()
     assert states[0].describe()["id"] == str(project.organization_id)
     assert not Budget.objects.exists()
 
@@ -65,92 +60,64 @@ def test_an_untouched_budget_is_empty_and_makes_no_row(project):
 def test_what_was_spent_last_month_binds_nothing_this_month(book):
     book.settle(book.hold("2.5"), output=1000)
     later = month_of(timezone.now()).end
-    assert [state.spent_usd for state in states_of(book.project, later)] == [D(0), D(0)]
-    assert state_of(limits_of(book.project, later)[0], month_of(timezone.now())).spent_usd == D("0.06")
+    assert [state.spent for state in states_of(Owner(book.project), later)] == [D(0), D(0)]
 
 
-def test_limits_of_an_idle_organization_are_shown_as_they_are_configured(project):
-    Quota.objects.create(project=project, limit_usd=D(7))
-    refresh_limits(project.organization, timezone.now())
-    assert list(Budget.objects.order_by("scope").values_list("limit_usd", flat=True)) == [D(50_000), D(7)]
-    refresh_limits(project.organization, timezone.now())
-    assert Budget.objects.count() == 2
-
-
-def test_an_organization_without_projects_has_no_budgets_yet(bob):
-    bob.project.api_keys.all().delete()
-    bob.project.delete()
-    refresh_limits(bob.organization, timezone.now())
-    assert not Budget.objects.exists()
+def test_changed_limits_are_written_onto_open_budgets(book):
+    quota = book.quota("7")
+    book.hold("1")
+    Quota.objects.filter(pk=quota.pk).update(limit=D(5))
+    refresh_limits(book.project.organization, timezone.now())
+    assert Budget.objects.get(quota=quota).limit == D(5)
+    assert set(Budget.objects.filter(quota__isnull=True).values_list("limit", flat=True)) == {D(50_000)}
 
 
 # --- Locks ------------------------------------------------------------------------------------------------------------
-def test_budgets_are_locked_by_scope_and_then_by_owner_in_whatever_order_they_are_asked_for(project, bob, monkeypatch):
-    projects = [project, bob.project, Project.objects.create(organization=project.organization, name="B", slug="b")]
-    now = timezone.now()
-    asked = [limit for one in projects for limit in limits_of(one, now)]
-    orders = []
-    locked = budgets._locked
-
-    def noting(limit, window):
-        orders[-1].append((limit.scope.rank, limit.project_id or limit.organization_id))
-        return locked(limit, window)
-
-    monkeypatch.setattr(budgets, "_locked", noting)
-    for limits in (asked, asked[::-1], asked + asked):
-        orders.append([])
-        lock_budgets(limits, month_of(now))
-    assert orders[0] == orders[1] == orders[2] == sorted(set(orders[0]))
-    assert len(orders[0]) == 5
-
-
 @racing
-def test_a_locked_budget_is_waited_for(project):
-    window, limits = month_of(timezone.now()), limits_of(project, timezone.now())
+def test_an_organizations_money_stands_still_behind_its_book(book, bob):
+    organization = book.project.organization
 
-    def second() -> None:
+    def impatient(pk) -> None:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = '200ms'")
-            lock_budgets(limits, window)
+            books.lock([pk])
 
     with transaction.atomic():
-        lock_budgets(limits, window)
+        books.lock([organization.pk])
     with transaction.atomic():
-        lock_budgets(limits, window)
+        books.lock([organization.pk])
         with pytest.raises(OperationalError, match="lock timeout"):
-            in_a_thread(second)
-    in_a_thread(second)
+            in_a_thread(lambda: impatient(organization.pk))
+        in_a_thread(lambda: impatient(bob.organization.pk))  # another organization's does not
+    in_a_thread(lambda: impatient(organization.pk))
 
 
 @racing
-def test_a_budget_that_several_need_first_is_made_once(project):
-    window, limits = month_of(timezone.now()), limits_of(project, timezone.now())
+def test_a_budget_that_several_need_first_is_made_once(book):
     barrier = Barrier(8)
 
-    def make(_: int) -> set:
+    def hold(_: int) -> int:
         try:
             barrier.wait(10)
-            with transaction.atomic():
-                return {budget.pk for budget in lock_budgets(limits, window).values()}
+            return len(book.reserve(book.claim("0.1")))
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(make, range(8)))
-    assert all(keys == found[0] for keys in found)
-    assert Budget.objects.count() == 2
+        assert sum(pool.map(hold, range(8))) == 0
+    assert book.budgets() == [(D("0.8"), D(0))] * 2
 
 
 @racing
 def test_a_quota_lowered_meanwhile_is_seen_by_whoever_waited_for_the_lock(book):
-    quota = Quota.objects.create(project=book.project, limit_usd=D(10))
+    quota = book.quota("10")
     book.hold("1")
     locked, may_end = Event(), Event()
 
     def lowers() -> None:
         with transaction.atomic():
-            Quota.objects.filter(pk=quota.pk).update(limit_usd=D(2))
+            Quota.objects.filter(pk=quota.pk).update(limit=D(2))
             refresh_limits(book.project.organization, timezone.now())
             locked.set()
             may_end.wait(10)
@@ -168,23 +135,12 @@ def test_a_quota_lowered_meanwhile_is_seen_by_whoever_waited_for_the_lock(book):
         may_end.set()
         lowering.result(10)
         assert holding.result(10) == 1
-    assert Budget.objects.get(scope="project").held_usd == D(1)
+    assert book.used(quota) == (D(1), D(0))
 
 
 # --- What stands behind the sums --------------------------------------------------------------------------------------
-def test_a_mistaken_sum_is_stopped_by_the_update_itself(book):
-    Quota.objects.create(project=book.project, limit_usd=D(1))
-    book.hold("0.9")
-    budget = Budget.objects.get(scope="project")
-    with pytest.raises(AssertionError, match="do not fit"):
-        ledger._raise_holds({budget.pk: D("0.100000000001")})
-    budget.refresh_from_db()
-    assert budget.held_usd == D("0.9")
-    ledger._raise_holds({budget.pk: D("0.1")})
-
-
 def test_a_hold_is_not_granted_on_a_mistaken_check_either(book, monkeypatch):
-    Quota.objects.create(project=book.project, limit_usd=D(1))
+    book.quota("1")
     monkeypatch.setattr(ledger, "_fits", lambda *args: True)
     with pytest.raises(AssertionError, match="nothing was held"):
         book.reserve(book.claim("0.6"), book.claim("0.6"))
@@ -222,16 +178,16 @@ def test_a_correction_may_give_back(book, owner):
     book.assert_sums_agree()
 
 
-def test_rebuilding_without_records_leaves_no_rollup(db):
-    assert rollups.rebuild() == 0
+def test_rebuilding_without_records_leaves_no_rollup(organization):
+    assert rollups.rebuild(organization) == 0
 
 
 def test_rows_say_what_they_are(book):
-    quota = Quota.objects.create(project=book.project, limit_usd=D(10))
+    quota = book.quota("10")
     record = book.settle(book.hold("2.5"), output=1000)
     assert str(quota) == "10.00 USD a month for Alice research"
     assert {str(row) for row in Budget.objects.all()} == {
-        f"{name}, {record.window_start:%Y-%m}" for name in ("Alice", "Alice research")
+        f"{name}, from {record.window_start:%Y-%m-%d}" for name in ("Alice", "Alice research", quota)
     }
     assert str(Reservation.objects.get()).startswith("settled 2.50 USD")
     assert " USD on Alice" in str(Hold.objects.first())

@@ -146,7 +146,9 @@ def test_two_owners_of_one_name_stay_apart(project):
     twin = Project.objects.create(organization=project.organization, name=project.name, slug="twin")
     spend(project, "1")
     spend(twin, "2")
-    assert [(line.group["project"], line.labels["project"]) for line in lines(SpendRollup.objects.all(), ["project"])] == [
+    assert [
+        (line.group["project"], line.labels["project"]) for line in lines(SpendRollup.objects.all(), ["project"])
+    ] == [
         (twin.pk, "Alice research"),
         (project.pk, "Alice research"),
     ]

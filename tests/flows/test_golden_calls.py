@@ -43,5 +43,5 @@ def test_the_four_together_are_the_same_sum_in_every_book(path):
     assert sum(entry.spent_change_usd for entry in LedgerEntry.objects.all()) == total
     assert sum(record.total_usd for record in UsageRecord.objects.all()) == total
     assert sum(row.total_usd for row in SpendRollup.objects.all()) == total
-    assert [(b.spent_usd, b.held_usd, b.limit_usd) for b in Budget.objects.all()] == [(total, 0, 50_000)] * 2
+    assert [(b.spent, b.held, b.limit) for b in Budget.objects.all()] == [(total, 0, 50_000)] * 2
     assert sum(Decimal(line["cost_usd"]) for job in jobs for line in path.bill(job)) == total

@@ -22,7 +22,7 @@ def reload(job: Job) -> Job:
 
 
 def nothing_is_held() -> bool:
-    return not Budget.objects.exclude(held_usd=0).exists()
+    return not Budget.objects.exclude(held=0).exists()
 
 
 # --- The door ---------------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def test_a_queued_job_holds_nothing(path):
 
 
 def test_a_job_that_fits_no_idle_budget_is_refused_at_the_door(path, project):
-    Quota.objects.create(project=project, limit_usd=D("0.5"))
+    Quota.objects.create(organization=project.organization, project=project, limit=D("0.5"))
     with pytest.raises(LimitTooSmall, match="Alice research") as refused:
         path.submit("o1-preview")
     assert refused.value.details["budget"]["scope"] == "project"
@@ -171,7 +171,7 @@ def test_an_outcome_that_is_not_known_keeps_the_hold_and_is_not_sent_again(path,
     assert attempt.status == "in_doubt"
     reservation = Reservation.objects.get(reference=attempt.pk)
     assert (reservation.status, reservation.is_in_doubt) == ("open", True)
-    assert Budget.objects.filter(held_usd=reservation.amount_usd).count() == 2
+    assert Budget.objects.filter(held=reservation.amount_usd).count() == 2
     path.run()
     assert path.simulator.counters()["requests"] == 1
 
@@ -251,14 +251,14 @@ def test_an_attempt_that_was_calling_is_put_in_doubt_long_after_its_deadline(pat
 
 # --- Waiting ----------------------------------------------------------------------------------------------------------
 def test_of_two_jobs_that_fit_only_one_at_a_time_one_runs_and_the_other_says_what_it_waits_for(path, project):
-    Quota.objects.create(project=project, limit_usd=D(1))
+    Quota.objects.create(organization=project.organization, project=project, limit=D(1))
     jobs = [path.submit("o1-preview", max_completion_tokens=10_000) for _ in range(2)]
     path.dispatch()
     running, waiting = sorted((reload(job) for job in jobs), key=lambda job: job.status, reverse=True)
     assert (running.status, waiting.status) == ("running", "queued")
     told = waiting.waiting_on
     assert (told["reason"], told["scope"], told["name"]) == ("budget", "project", "Alice research")
-    assert D(told["held_usd"]) + D(told["required_usd"]) > D(told["limit_usd"]) == 1
+    assert D(told["held"]) + D(told["required"]) > D(told["limit"]) == 1
     path.run()
     Job.objects.update(run_after=None)
     path.run()

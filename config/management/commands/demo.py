@@ -155,18 +155,18 @@ class Command(BaseCommand):
         self.stdout.write("\n  This month against the limit")
         for budget in limits["budgets"]:
             self.stdout.write(
-                f"    {budget['scope']:<13} spent ${budget['spent_usd']}  held ${budget['held_usd']}  "
-                f"of ${Decimal(budget['limit_usd']):,.2f} ({budget['origin']})"
+                f"    {budget['scope']:<13} spent ${budget['spent']}  held ${budget['held']}  "
+                f"of ${Decimal(budget['limit']):,.2f} ({budget['origin']})"
             )
         self.stdout.write("\n  The same sum, from every book")
         sums = dict(_sums(start, jobs, month))
-        sums |= {f"budget of the {b['scope']}": Decimal(b["spent_usd"]) for b in limits["budgets"]}
+        sums |= {f"budget of the {b['scope']}": Decimal(b["spent"]) for b in limits["budgets"]}
         for name, amount in sums.items():
             self.stdout.write(f"    {name:<28} ${amount:.6f}")
         wrong = [
             f"{name} says ${usd(amount)}, not ${usd(expected)}" for name, amount in sums.items() if amount != expected
         ]
-        if any(Decimal(budget["held_usd"]) for budget in limits["budgets"]):
+        if any(Decimal(budget["held"]) for budget in limits["budgets"]):
             wrong.append("A hold was left behind.")
         return wrong
 

@@ -1,0 +1,138 @@
+"""What a limit counts: amounts in each measure, and what was used and is held in a window."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db.models import F, Q, Sum
+
+from billing.models import LedgerEntry, Measure, Quota, Reservation, Scope, SpendRollup, UsageRecord
+from billing.models.budgets import ReservationStatus
+from billing.models.entries import EntryKind
+from billing.periods import Window, day_of
+from billing.pricing import Tokens
+
+
+class Counted(Protocol):
+    """As much of a limit as counting needs."""
+
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def organization_id(self) -> UUID: ...
+    @property
+    def quota_id(self) -> UUID | None: ...
+    @property
+    def project_id(self) -> UUID | None: ...
+    @property
+    def measure(self) -> Measure: ...
+    @property
+    def model(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """One call in every measure."""
+
+    usd: Decimal
+    tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    jobs: int = 1
+
+    def of(self, measure: Measure | str) -> Decimal:
+        return Decimal(getattr(self, measure))
+
+
+def at_most(usd: Decimal, *, input_tokens: int, output_tokens: int) -> Amounts:
+    """The bound of a call: all of its output may turn out to be reasoning."""
+    return Amounts(usd, input_tokens + output_tokens, output_tokens, output_tokens)
+
+
+def actual(usd: Decimal, tokens: Tokens) -> Amounts:
+    """What a call came to."""
+    return Amounts(usd, tokens.input + tokens.output, tokens.output, tokens.reasoning)
+
+
+def bound_of(reservation: Reservation) -> Amounts:
+    return at_most(
+        reservation.amount_usd, input_tokens=reservation.input_tokens, output_tokens=reservation.output_tokens
+    )
+
+
+def held_in(limit: Counted, window: Window) -> dict[UUID, Amounts]:
+    """The open reservations of a limit's owner that were made in a window, with what each holds."""
+    rows = Reservation.objects.filter(
+        _of_owner(limit),
+        status=ReservationStatus.OPEN,
+        reserved_at__gte=window.start,
+        reserved_at__lt=window.end,
+    )
+    return {reservation.pk: bound_of(reservation) for reservation in rows}
+
+
+# The columns that each measure sums, in a rollup; a usage record has the same but counts one job a row.
+_COLUMNS = {
+    Measure.USD: F("total_usd"),
+    Measure.TOKENS: F("input_tokens") + F("output_tokens"),
+    Measure.OUTPUT_TOKENS: F("output_tokens"),
+    Measure.REASONING_TOKENS: F("reasoning_tokens"),
+}
+
+
+def spent_in(limit: Counted, window: Window) -> Decimal:
+    """What a limit's owner has used in a window, in the limit's measure.
+
+    By whole days from the rollup, where they are.
+    """
+    owner = _of_owner(limit)
+    if _is_whole_days(window):
+        rows: Any = SpendRollup.objects.filter(owner, day__gte=window.start.date(), day__lt=window.end.date())
+        jobs: Any = F("calls")
+    else:
+        rows = UsageRecord.objects.filter(owner, dispatched_at__gte=window.start, dispatched_at__lt=window.end)
+        jobs = None
+    if limit.measure == Measure.JOBS:
+        used = rows.aggregate(sum=Sum(jobs))["sum"] if jobs is not None else rows.count()
+    else:
+        used = rows.aggregate(sum=Sum(_COLUMNS[limit.measure]))["sum"]
+    return Decimal(used or 0) + _adjusted_in(limit, window)
+
+
+def _adjusted_in(limit: Counted, window: Window) -> Decimal:
+    """Corrections belong to a project, and so count for it, its team and its organization, and for no model."""
+    if limit.measure != Measure.USD or limit.model or limit.scope in {Scope.MEMBER, Scope.KEY}:
+        return Decimal(0)
+    owner = Q(organization_id=limit.organization_id)
+    if limit.scope == Scope.PROJECT:
+        owner &= Q(project_id=limit.project_id)
+    if limit.scope == Scope.TEAM:
+        owner &= Q(project__team__quotas=limit.quota_id)
+    rows = LedgerEntry.objects.filter(
+        owner, kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end
+    )
+    return rows.aggregate(sum=Sum("spent_change_usd"))["sum"] or Decimal(0)
+
+
+def _of_owner(limit: Counted) -> Q:
+    """The rows (reservations, usage records, rollups) that a limit counts."""
+    owner = Q(organization_id=limit.organization_id)
+    if limit.model:
+        owner &= Q(model=limit.model)
+    if limit.scope == Scope.PROJECT:
+        return owner & Q(project_id=limit.project_id)
+    columns = {Scope.TEAM: "team_id", Scope.MEMBER: "member_id", Scope.KEY: "api_key_id"}
+    if limit.scope in columns:
+        column = columns[limit.scope]
+        named = Quota.objects.filter(pk__in=[limit.quota_id]).values_list(column, flat=True)
+        return owner & Q(**{column: named.get()})
+    return owner
+
+
+def _is_whole_days(window: Window) -> bool:
+    def is_midnight(instant: datetime) -> bool:
+        return day_of(instant).start == instant
+
+    return is_midnight(window.start) and is_midnight(window.end)

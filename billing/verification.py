@@ -1,0 +1,227 @@
+"""Proof that the books agree.
+
+The chain of each book, reservations, usage records, rollups and budgets against each other.
+
+The ledger entries and usage records are the truth, and are never repaired; rollups and budgets are derived from them
+and can be made anew.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Sum
+
+from accounts.models import Organization
+from billing import books, chain, rollups
+from billing.counting import bound_of, spent_in
+from billing.models import Book, Budget, LedgerEntry, Measure, Reservation, Scope, UsageRecord
+from billing.models.budgets import ReservationStatus
+from billing.models.entries import EntryKind
+from billing.money import usd
+from billing.periods import Window
+from billing.pricing import PriceTerms, Tokens, cost
+from billing.rollups import OWNER, TOTALS
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A place where two books disagree. `is_derived` when the row at fault can be made anew from the truth."""
+
+    check: str
+    place: str
+    detail: str
+    is_derived: bool
+
+
+Check = Callable[[Organization], Iterator[Difference]]
+
+
+@transaction.atomic
+def verify(organization: Organization) -> list[Difference]:
+    """The first difference that each check finds in an organization's books; none when all agree.
+
+    The book is locked meanwhile, so that no settlement is seen by half.
+    """
+    books.lock([organization.pk])
+    found = (next(check(organization), None) for check in CHECKS.values())
+    return [difference for difference in found if difference is not None]
+
+
+@transaction.atomic
+def repair(organization: Organization) -> list[Difference]:
+    """Makes the derived rows anew, rollups and budgets; returns what still differs, which only a person can judge."""
+    books.lock([organization.pk])
+    rollups.rebuild(organization)
+    for budget in Budget.objects.filter(organization=organization).select_related("quota"):
+        budget.held, budget.spent = _held(budget), _spent(budget)
+        budget.save(update_fields=["held", "spent"])
+    return verify(organization)
+
+
+# --- The checks -------------------------------------------------------------------------------------------------------
+def _chain(organization: Organization) -> Iterator[Difference]:
+    """Every line is what was written, at its place, up to the head."""
+    book = Book.objects.get(organization=organization)
+    entries = LedgerEntry.objects.filter(organization=organization).order_by("sequence").iterator(chunk_size=2000)
+    lines = ((books.line_of(entry), entry.seal) for entry in entries)
+    broken = chain.first_break(lines, head_sequence=book.head_sequence, head_seal=book.head_seal)
+    if broken is not None:
+        yield Difference("chain", f"line {broken.sequence}", broken.reason, is_derived=False)
+
+
+def _reservations(organization: Organization) -> Iterator[Difference]:
+    """Each reservation was reserved once and resolved once, by entries of its own amounts.
+
+    And each entry has its own.
+    """
+    expected = {ReservationStatus.SETTLED: EntryKind.SETTLE, ReservationStatus.RELEASED: EntryKind.RELEASE}
+    rows = Reservation.objects.filter(organization=organization).order_by("reserved_at", "id")
+    for reservation in rows.prefetch_related("ledger_entries").iterator(chunk_size=2000):
+        moves = {
+            entry.kind: (entry.held_change_usd, entry.spent_change_usd)
+            for entry in reservation.ledger_entries.all()
+            if entry.kind != EntryKind.IN_DOUBT
+        }
+        amount = reservation.amount_usd
+        wanted = {EntryKind.RESERVE.value: (amount, Decimal(0))}
+        if reservation.status in expected:
+            wanted[expected[ReservationStatus(reservation.status)].value] = (
+                -amount,
+                reservation.settled_usd or Decimal(0),
+            )
+        if moves != wanted:
+            yield Difference(
+                "reservations",
+                f"reservation {reservation.pk}",
+                f"it is {reservation.status} and the ledger says {_said(moves)}, not {_said(wanted)}",
+                is_derived=False,
+            )
+
+
+def _usage_records(organization: Organization) -> Iterator[Difference]:
+    """Each settled reservation has a usage record of exactly its amount, which follows from its tokens and price."""
+    without = Reservation.objects.filter(
+        organization=organization, status=ReservationStatus.SETTLED, usage_record__isnull=True
+    )
+    for reservation in without[:1]:
+        yield Difference(
+            "usage records", f"reservation {reservation.pk}", "it is settled without a record", is_derived=False
+        )
+    records = (
+        UsageRecord.objects.filter(organization=organization)
+        .select_related("reservation")
+        .order_by("recorded_at", "id")
+    )
+    for record in records.order_by("recorded_at", "id").iterator(chunk_size=2000):
+        tokens = Tokens(record.input_tokens, record.cached_input_tokens, record.output_tokens, record.reasoning_tokens)
+        terms = PriceTerms(
+            record.input_usd_per_million, record.cached_input_usd_per_million, record.output_usd_per_million
+        )
+        due = cost(tokens, terms).total_usd
+        if not record.total_usd == due == record.reservation.settled_usd:
+            yield Difference(
+                "usage records",
+                f"usage record {record.pk}",
+                f"it says {usd(record.total_usd)} USD, its tokens cost {usd(due)}, and "
+                f"{record.reservation.settled_usd} was settled",
+                is_derived=False,
+            )
+
+
+def _rollups(organization: Organization) -> Iterator[Difference]:
+    """The rollup of each day and owner is the sum of its usage records: added and taken away, nothing is left."""
+    key = ", ".join(("day", *OWNER))
+    of_record = {"calls": "1", "empty_calls": "is_empty::int", "empty_usd": "total_usd * is_empty::int"}
+    added = ", ".join(of_record.get(name, name) for name in TOTALS)
+    taken = ", ".join(f"-{name}" for name in TOTALS)
+    # Names of columns only; the organization is a parameter.
+    query = f"""
+        WITH moves ({key}, {", ".join(TOTALS)}) AS (
+            SELECT (dispatched_at AT TIME ZONE 'UTC')::date, {", ".join(OWNER)}, {added}
+            FROM billing_usagerecord WHERE organization_id = %(organization)s
+            UNION ALL
+            SELECT {key}, {taken} FROM billing_spendrollup WHERE organization_id = %(organization)s
+        )
+        SELECT day, model, SUM(calls), SUM(total_usd) FROM moves GROUP BY {key}
+        HAVING {" OR ".join(f"SUM({name}) <> 0" for name in TOTALS)} ORDER BY day, model LIMIT 1
+    """  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"organization": organization.pk})
+        for day, model, calls, amount in cursor.fetchall():
+            yield Difference(
+                "rollups",
+                f"{day}, {model}",
+                f"the usage records have {calls} calls and {usd(amount)} USD more than the rollup",
+                is_derived=True,
+            )
+
+
+def _budgets(organization: Organization) -> Iterator[Difference]:
+    """Each budget holds what its open reservations hold, and has spent what was settled in its window."""
+    rows = (
+        Budget.objects.filter(organization=organization)
+        .select_related("quota", "project")
+        .order_by("window_start", "id")
+    )
+    for budget in rows:
+        held, spent = _held(budget), _spent(budget)
+        if (budget.held, budget.spent) != (held, spent):
+            yield Difference(
+                "budgets",
+                f"budget of {budget}",
+                f"it says {budget.held:f} held and {budget.spent:f} spent; {held:f} and {spent:f} are",
+                is_derived=True,
+            )
+
+
+CHECKS: dict[str, Check] = {
+    "chain": _chain,
+    "reservations": _reservations,
+    "usage records": _usage_records,
+    "rollups": _rollups,
+    "budgets": _budgets,
+}
+
+
+# --- What a budget should say -----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A budget as counting takes it."""
+
+    scope: Scope
+    organization_id: Any
+    quota_id: Any
+    project_id: Any
+    measure: Measure
+    model: str
+
+
+def _held(budget: Budget) -> Decimal:
+    """The sum of the bounds of the open reservations that hold on it."""
+    open_ = Reservation.objects.filter(holds__budget=budget, status=ReservationStatus.OPEN)
+    return sum((bound_of(reservation).of(budget.measure) for reservation in open_), Decimal(0))
+
+
+def _spent(budget: Budget) -> Decimal:
+    """From the ledger for the tier's budgets; from the usage records for those of a quota."""
+    if budget.quota is None:
+        entries = LedgerEntry.objects.filter(organization=budget.organization_id, window_start=budget.window_start)
+        if budget.project_id is not None:
+            entries = entries.filter(project=budget.project_id)
+        return entries.aggregate(sum=Sum("spent_change_usd"))["sum"] or Decimal(0)
+    counted = _Counted(
+        Scope(budget.scope),
+        budget.organization_id,
+        budget.quota_id,
+        budget.project_id,
+        Measure(budget.measure),
+        budget.quota.model,
+    )
+    return spent_in(counted, Window(budget.window_start, budget.window_end))
+
+
+def _said(moves: dict[str, tuple[Decimal, Decimal]]) -> str:
+    return ", ".join(f"{kind} {held:f}/{spent:f}" for kind, (held, spent) in sorted(moves.items())) or "nothing"
