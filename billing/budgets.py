@@ -205,7 +205,7 @@ def recount(quota: Quota) -> None:
 
 
 def _limits(owner: Owner, now: datetime, quotas: Sequence[Quota], tier: TierLimit) -> tuple[Limit, ...]:
-    of_quotas = (_limit(quota, now) for quota in quotas if binds(quota, owner))
+    of_quotas = (limit_of(quota, now) for quota in quotas if binds(quota, owner))
     return (*_of_tier(owner, now, tier), *of_quotas)
 
 
@@ -244,7 +244,8 @@ def binds(quota: Quota, owner: Owner) -> bool:
             return quota.api_key_id == owner.api_key_id
 
 
-def _limit(quota: Quota, now: datetime) -> Limit:
+def limit_of(quota: Quota, now: datetime) -> Limit:
+    """A quota as the limit that it is in the window that is open at an instant."""
     owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
     return Limit(
         scope=Scope(quota.scope),

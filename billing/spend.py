@@ -49,7 +49,13 @@ def rows_between(start: date, end: date, **filters: Any) -> "QuerySet[SpendRollu
 
 
 def lines(rows: "QuerySet[SpendRollup]", group_by: Sequence[str]) -> list[SpendLine]:
-    """The totals of each group: by day ascending where days are asked for, else the dearest first."""
+    """The totals of each group: by day ascending where days are asked for, else the dearest first.
+
+    One line without a grouping.
+    """
+    if not group_by:
+        whole = total(rows)
+        return [whole] if whole.totals["calls"] else []
     columns = [GROUPINGS[name] for name in group_by]
     order = ["day", "-total_usd"] if "day" in group_by else ["-total_usd"]
     sums = {name: Sum(name) for name in TOTALS}

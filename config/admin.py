@@ -67,4 +67,3 @@ class BursarAdminSite(admin.AdminSite):
         for model, model_admin in self._registry.items():
             if isinstance(model_admin, HasPages):
                 yield model._meta.app_label, model_admin
-

@@ -1,7 +1,7 @@
 """T2: which queued jobs start now. Their worst case is held on every budget first; then a worker is told.
 
-Any number of dispatchers may run: each claims the jobs it looks at with SKIP LOCKED. Nothing is lost with a message: an
-attempt that no worker picks up is given back by `jobs.recovery`.
+Any number of dispatchers may run: they take turns at a batch, and skip what a canceller has locked. Nothing is lost
+with a message: an attempt that no worker picks up is given back by `jobs.recovery`.
 """
 
 import logging
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 # A job that does not fit its budget is looked at again after this.
 BUDGET_RETRY_SECONDS = 2.0
+# Key of the advisory lock; any number that nothing else in this database locks.
+ONE_DISPATCHER = 0x42_55_52_53_41_52
 WAKE_KEY = "bursar:dispatch:woken"
 WAKE_TASK = "jobs.tasks.dispatch"
 CALL_TASK = "jobs.tasks.call_model"
@@ -65,17 +67,23 @@ def dispatch() -> int:
     """Starts every queued job that slots, rate limits and budgets admit now; returns how many attempts were made."""
     _forget_wake()
     started = 0
-    while True:
-        free = settings.CALL_SLOTS - Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
-        if free <= 0:
-            return started
-        job_ids = _fair_choice(min(free, BATCH))
-        if not job_ids:
-            return started
-        attempts = _claim(job_ids)
+    while attempts := _start_some():
         started += len(attempts)
-        if not attempts:
-            return started
+    return started
+
+
+@transaction.atomic
+def _start_some() -> list[Attempt]:
+    """The attempts of one batch. One dispatcher at a time, so that together they start no more than there are slots."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_DISPATCHER])
+    free = settings.CALL_SLOTS - Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
+    if free <= 0:
+        return []
+    attempts = _claim(_fair_choice(min(free, BATCH)))
+    ids = [attempt.pk for attempt in attempts]
+    transaction.on_commit(lambda: send(ids))
+    return attempts
 
 
 def send(attempt_ids: Iterable[UUID]) -> None:
@@ -150,7 +158,6 @@ class _Round:
         return self.entries[model]
 
 
-@transaction.atomic
 def _claim(job_ids: Sequence[UUID]) -> list[Attempt]:
     """The attempts made for those of the jobs that may start; every other one learns what it waits for."""
     rows = (
@@ -177,8 +184,6 @@ def _claim(job_ids: Sequence[UUID]) -> list[Attempt]:
         else:
             attempts.append(_make_attempt(job, claim, round_.now))
     Attempt.objects.bulk_create(attempts)
-    ids = [attempt.pk for attempt in attempts]
-    transaction.on_commit(lambda: send(ids))
     return attempts
 
 

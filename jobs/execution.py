@@ -240,7 +240,7 @@ def _reject(attempt: Attempt, token: UUID, rejection: Rejection, decision: Decis
     )
     if not ours:
         return
-    ledger.release(attempt.pk, reason=f"refused: {rejection.status or rejection.code} {rejection.code}".strip())
+    ledger.release(attempt.pk, reason=f"refused: {rejection.status or ''} {rejection.code}"[:500].strip())
     error = {
         "status": rejection.status or None,
         "code": rejection.code or None,

@@ -5,9 +5,11 @@ An answer, a refusal, nothing sent, or an outcome that is not known.
 
 import itertools
 import logging
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import httpx2
@@ -22,10 +24,16 @@ from jobs.transport import CONNECTIONS_PER_POOL, call_clock, timed_transport
 
 logger = logging.getLogger(__name__)
 
+# What JSON can say and PostgreSQL's text cannot: NUL, and half of a surrogate pair.
+NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+LONGEST = {"response_id": 100, "request_id": 100, "snapshot": 100, "finish_reason": 30}
+# A thousand times the largest context window there is: a bill beyond it is not to be believed.
+MOST_TOKENS = 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider answered and billed."""
+    """What the provider answered and billed, as far as PostgreSQL can keep it: what was paid for is always booked."""
 
     response_id: str
     request_id: str
@@ -34,6 +42,12 @@ class Answer:
     finish_reason: str
     usage: dict[str, Any]
     tokens: Tokens
+
+    def __post_init__(self) -> None:
+        for name, longest in LONGEST.items():
+            object.__setattr__(self, name, _storable(getattr(self, name))[:longest])
+        for name in ("message", "usage"):
+            object.__setattr__(self, name, _storable(getattr(self, name)))
 
     @property
     def is_empty(self) -> bool:
@@ -47,8 +61,9 @@ class Rejected(Exception):
 
     def __init__(self, rejection: Rejection, request_id: str):
         super().__init__(rejection.message)
-        self.rejection = rejection
-        self.request_id = request_id
+        said = {name: _storable(getattr(rejection, name)) for name in ("code", "type", "message", "param")}
+        self.rejection = replace(rejection, **said)
+        self.request_id = _storable(request_id)[: LONGEST["request_id"]]
 
 
 class Unreachable(Exception):
@@ -59,10 +74,10 @@ class Uncertain(Exception):
     """The request had left, and what came of it is not known: it may have been billed."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None, request_id: str = ""):
-        super().__init__(message)
+        super().__init__(_storable(message))
         self.code = code
         self.status = status
-        self.request_id = request_id
+        self.request_id = _storable(request_id)[: LONGEST["request_id"]]
 
 
 def call(access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_seconds: float) -> Answer:
@@ -115,7 +130,7 @@ def _read(response: httpx2.Response) -> Answer:
                 reasoning=_count(details_out.get("reasoning_tokens") or 0),
             ),
         )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise Uncertain(
             "answer_unreadable",
             f"The provider answered {response.status_code} with an unreadable body ({type(error).__name__}: {error}).",
@@ -131,8 +146,22 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or value > MOST_TOKENS:
         raise TypeError(f"expected a number of tokens, got {value!r:.60}")
+    return value
+
+
+def _storable(value: Any) -> Any:
+    """The value without what PostgreSQL has no place for: an answer that was paid for is booked, whatever is in it."""
+    match value:
+        case str():
+            return NOT_STORABLE.sub("\ufffd", value)
+        case dict():
+            return {str(_storable(key)): _storable(member) for key, member in value.items()}
+        case list():
+            return [_storable(member) for member in value]
+        case float() if not isfinite(value):
+            return None
     return value
 
 
@@ -193,7 +222,7 @@ def _clients(access: Access) -> tuple[OpenAI, ...]:
 
 def _make_client(access: Access) -> OpenAI:
     timeout = httpx2.Timeout(settings.CALL_DEADLINE_SECONDS, connect=settings.CALL_CONNECT_TIMEOUT_SECONDS)
-    return OpenAI(
+    client = OpenAI(
         api_key=access.api_key or "unset",  # the provider's own 401 explains it better than the client's exception
         base_url=access.base_url,
         organization=access.provider_organization_id,
@@ -202,3 +231,6 @@ def _make_client(access: Access) -> OpenAI:
         timeout=timeout,
         http_client=httpx2.Client(transport=timed_transport(), timeout=timeout, follow_redirects=False),
     )
+    # Where it is given none, the client takes the environment's ids, which belong to the environment's key.
+    client.organization, client.project = access.provider_organization_id, access.provider_project_id
+    return client

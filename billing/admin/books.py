@@ -1,23 +1,38 @@
-"""The books, shown only: budgets, reservations and their holds, ledger entries, usage records."""
+"""What was written about money, shown only: budgets, reservations and their holds, the books, usage records."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest
 from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, ReadOnlyInline, badge, list_of, page_of, short_id
-from billing.admin.money import month_column, share, tokens_column, usd_column
-from billing.models import Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
+from billing.admin.money import amount_column, month_column, share, tokens_column, usd_column, window_in_words
+from billing.models import Book, Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
+from billing.periods import Window
 
 RESERVATION_BADGES = {
     ReservationStatus.OPEN: "busy",
     ReservationStatus.SETTLED: "good",
     ReservationStatus.RELEASED: "quiet",
 }
+
+
+# All that the name of a budget is made of, from the budget.
+NAMED = (
+    "organization",
+    "project",
+    "quota__organization",
+    "quota__team",
+    "quota__project",
+    "quota__member",
+    "quota__api_key",
+)
 
 
 class ModelFilter(admin.SimpleListFilter):
@@ -40,41 +55,70 @@ class BudgetAdmin(ReadOnlyAdmin):
         "owner",
         "organization",
         "scope",
-        month_column,
-        usd_column("limit_usd"),
-        usd_column("spent_usd"),
-        usd_column("held_usd"),
-        usd_column("remaining_usd"),
+        "set_by",
+        "counted_model",
+        "window",
+        amount_column("limit"),
+        amount_column("spent"),
+        amount_column("held"),
+        amount_column("remaining"),
     )
-    list_filter = ("scope", "window_start", "organization")
-    list_select_related = ("organization", "project")
-    search_fields = ("organization__name", "organization__slug", "project__name", "project__slug")
-    id_fields = ("pk", "organization_id", "project_id")
+    list_filter = ("scope", "measure", "quota__window", "window_start", "organization")
+    list_select_related = NAMED
+    search_fields = (
+        "organization__name",
+        "organization__slug",
+        "project__name",
+        "project__slug",
+        "quota__team__name",
+        "quota__member__email",
+        "quota__api_key__name",
+    )
+    id_fields = ("pk", "organization_id", "project_id", "quota_id")
     date_hierarchy = "window_start"
     ordering = ("-window_start", "organization__name", "scope", "project__name")
     fields = (*list_display, "window_start", "window_end", "holds_link")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         found: QuerySet[Budget] = super().get_queryset(request)
-        return found.annotate(remaining_usd=F("limit_usd") - F("spent_usd") - F("held_usd"))
+        return found.annotate(remaining=Greatest(F("limit") - F("spent") - F("held"), Decimal(0)))
 
     @admin.display(description="owner", ordering="project__name")
     def owner(self, budget: Budget) -> str:
-        return str(budget.project or budget.organization)
+        return budget.quota.owner_name if budget.quota else str(budget.project or budget.organization)
+
+    @admin.display(description="set by", ordering="quota")
+    def set_by(self, budget: Budget) -> SafeString | str:
+        if budget.quota is None:
+            return "usage tier"
+        return page_of(budget.quota, "quota" if budget.quota.is_hard else "soft quota")
+
+    @admin.display(description="model", ordering="quota__model")
+    def counted_model(self, budget: Budget) -> str:
+        return (budget.quota and budget.quota.model) or "every model"
+
+    @admin.display(description="window, UTC", ordering="window_start")
+    def window(self, budget: Budget) -> str:
+        return window_in_words(Window(budget.window_start, budget.window_end))
 
     @admin.display(description="holds")
     def holds_link(self, budget: Budget) -> SafeString:
         return list_of("billing_hold", "Open holds", budget__id__exact=budget.pk, reservation__status__exact="open")
 
 
+hold_column = amount_column("amount", measure_of=lambda hold: hold.budget.measure)
+# All that the name of a hold's budget is made of, from the hold.
+NAMED_OF_HOLD = tuple(f"budget__{name}" for name in NAMED)
+
+
 class HoldInline(ReadOnlyInline):
     model = Hold
-    fields = ("budget_page", usd_column("amount_usd"))
+    fields = ("budget_page", hold_column)
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
         found: QuerySet[Hold] = super().get_queryset(request)
-        return found.select_related("budget__organization", "budget__project")
+        return found.select_related(*NAMED_OF_HOLD)
 
     @admin.display(description="budget")
     def budget_page(self, hold: Hold) -> SafeString:
@@ -104,6 +148,8 @@ class ReservationAdmin(ReadOnlyAdmin):
     fields = (
         "reference",
         *list_display[1:],
+        tokens_column("input_tokens"),
+        tokens_column("output_tokens"),
         "service_tier",
         "price",
         month_column,
@@ -136,14 +182,14 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 @admin.register(Hold)
 class HoldAdmin(ReadOnlyAdmin):
-    list_display = ("reference", "state", usd_column("amount_usd"), "budget_name", "reserved_at")
-    list_filter = ("reservation__status", "budget__scope", "budget__organization")
-    list_select_related = ("reservation", "budget__organization", "budget__project")
+    list_display = ("reference", "state", hold_column, "budget_name", "reserved_at")
+    list_filter = ("reservation__status", "budget__scope", "budget__measure", "budget__organization")
+    list_select_related = ("reservation", *NAMED_OF_HOLD)
     search_fields = ("reservation__model", "budget__organization__name", "budget__project__name")
     id_fields = ("reservation_id", "reservation__reference", "budget_id")
     date_hierarchy = "reservation__reserved_at"
     ordering = ("-id",)
-    fields = ("reservation_page", "budget_page", "state", usd_column("amount_usd"))
+    fields = ("reservation_page", "budget_page", "state", hold_column)
 
     @admin.display(description="reference")
     def reference(self, hold: Hold) -> SafeString:
@@ -171,10 +217,32 @@ class HoldAdmin(ReadOnlyAdmin):
         return page_of(hold.budget)
 
 
+@admin.register(Book)
+class BookAdmin(ReadOnlyAdmin):
+    list_display = ("organization", "lines", "seal")
+    list_select_related = ("organization",)
+    search_fields = ("organization__name", "organization__slug", "head_seal")
+    id_fields = ("organization_id",)
+    ordering = ("organization__name",)
+    fields = ("organization", "lines", "seal", "entries")
+
+    @admin.display(description="lines", ordering="head_sequence")
+    def lines(self, book: Book) -> str:
+        return f"{book.head_sequence:,}"
+
+    @admin.display(description="seal of the last line")
+    def seal(self, book: Book) -> SafeString:
+        return format_html("<code>{}</code>", book.head_seal)
+
+    @admin.display(description="see also")
+    def entries(self, book: Book) -> SafeString:
+        return list_of("billing_ledgerentry", "Its lines", organization__id__exact=book.organization_id)
+
+
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = (
-        "id",
+        "sequence",
         "kind",
         usd_column("held_change_usd", "held"),
         usd_column("spent_change_usd", "spent"),
@@ -191,7 +259,11 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     id_fields = ("reservation_id", "reservation__reference", "project_id", "organization_id")
     date_hierarchy = "recorded_at"
     ordering = ("-id",)
-    fields = (*list_display, "reservation_page")
+    fields = (*list_display, "reservation_page", "sealed")
+
+    @admin.display(description="seal")
+    def sealed(self, entry: LedgerEntry) -> SafeString:
+        return format_html("<code>{}</code>", entry.seal)
 
     @admin.display(description="reservation")
     def reservation_page(self, entry: LedgerEntry) -> object:

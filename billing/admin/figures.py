@@ -14,7 +14,8 @@ from accounts.models import Organization, Payment, Project, TierOverride
 from accounts.tiers import qualified, standing, tiers_on
 from billing.admin.money import dollars
 from billing.admin.months import Month
-from billing.models import Budget, LedgerEntry, Quota, SpendRollup
+from billing.budgets import BudgetState, Owner, limits_of_all, quotas_at, state_of
+from billing.models import Budget, LedgerEntry, Measure, Scope, SpendRollup, WindowKind
 from billing.models.entries import EntryKind
 from billing.spend import SpendLine, lines, rows_between, total
 
@@ -91,6 +92,7 @@ class MonthOfSpend:
 
     organization: Fill
     projects: list[Owned]
+    quotas: list[BudgetState]  # those that bind the one project now; of a month that is over, none
     by_model: list[SpendLine]
     by_day: list[SpendLine]
     total: SpendLine
@@ -127,7 +129,10 @@ def overview(organizations: Sequence[Organization], month: Month, now: datetime)
     budgets = {
         budget.organization_id: budget
         for budget in Budget.objects.filter(
-            organization__in=organizations, project__isnull=True, window_start=month.window.start
+            organization__in=organizations,
+            quota__isnull=True,
+            project__isnull=True,
+            window_start=month.window.start,
         )
     }
     limits = monthly_limits(organizations, now)
@@ -138,17 +143,15 @@ def month_of_spend(organization: Organization, project: Project | None, month: M
     """The month of an organization; with a project, what is that project's alone, beside the organization's limit."""
     rows = rows_between(month.first_day, month.end_day, organization=organization)
     adjusted = _adjustments(organization, month)
-    budgets = {
-        budget.project_id: budget
-        for budget in Budget.objects.filter(organization=organization, window_start=month.window.start)
-    }
+    budgets = _budgets(organization, month)
     limit = _tier_limit(organization, now) if month.is_current else None
     spent = total(rows)
-    whole = _fill(budgets.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
+    whole = _fill(budgets.of_tier.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
     shown = rows if project is None else rows.filter(project=project)
     return MonthOfSpend(
         organization=whole,
-        projects=_projects(organization, project, shown, budgets, limit, adjusted, month),
+        projects=_projects(organization, project, shown, budgets, limit, adjusted, month, now),
+        quotas=quotas_on(project, now) if project and month.is_current else [],
         by_model=lines(shown, ["model"]),
         by_day=lines(shown, ["day"]),
         total=spent if project is None else total(shown),
@@ -156,25 +159,81 @@ def month_of_spend(organization: Organization, project: Project | None, month: M
     )
 
 
+def quotas_on(project: Project, now: datetime) -> list[BudgetState]:
+    """Every quota that can bind a call of a project now, through its team, its keys and their makers too."""
+    of_keys = project.api_keys.values_list("created_by_id", "pk")
+    owners = [Owner(project, project.team_id), *(Owner(project, project.team_id, maker, key) for maker, key in of_keys)]
+    try:
+        binding = limits_of_all(owners, now)
+    except LookupError:
+        return []  # no tier exists at all
+    limits = {limit.key: limit for found in binding.values() for limit in found if limit.quota_id}
+    budgets = {
+        (budget.quota_id, budget.window_start): budget
+        for budget in Budget.objects.filter(quota__in={limit.quota_id for limit in limits.values()}).filter(
+            window_start__lte=now, window_end__gt=now
+        )
+    }
+    states = [state_of(limit, budgets.get((limit.quota_id, limit.window.start))) for limit in limits.values()]
+    return sorted(states, key=lambda state: (state.limit.scope, state.limit.name, state.limit.measure))
+
+
+@dataclass(frozen=True, slots=True)
+class _Budgets:
+    """An organization's budgets of one month in dollars, by project (None: the organization's own)."""
+
+    of_tier: dict[UUID | None, Budget]
+    of_quota: dict[UUID | None, Budget]  # of the tightest hard quota
+
+    def of_project(self, project_id: UUID) -> Budget | None:
+        return self.of_quota.get(project_id) or self.of_tier.get(project_id)
+
+
+# The quotas that are a project's limit of the month: hard, in dollars, over all models.
+_OF_THE_MONTH = {
+    "scope": Scope.PROJECT,
+    "measure": Measure.USD,
+    "window": WindowKind.MONTH,
+    "model": "",
+    "is_hard": True,
+}
+
+
+def _budgets(organization: Organization, month: Month) -> _Budgets:
+    of_the_month = Q(**{f"quota__{name}": value for name, value in _OF_THE_MONTH.items()})
+    rows = Budget.objects.filter(
+        Q(quota__isnull=True) | of_the_month, organization=organization, window_start=month.window.start
+    )
+    budgets = _Budgets({}, {})
+    for budget in rows.order_by("-limit"):  # the tightest last, where it stays
+        (budgets.of_quota if budget.quota_id else budgets.of_tier)[budget.project_id] = budget
+    return budgets
+
+
 def _projects(
     organization: Organization,
     only: Project | None,
     rows: "QuerySet[SpendRollup]",
-    budgets: Mapping[UUID | None, Budget],
+    budgets: _Budgets,
     limit: Decimal | None,
     adjusted: Mapping[UUID, Decimal],
     month: Month,
+    now: datetime,
 ) -> list[Owned]:
     """The projects, the dearest first; one without a quota may use the whole of the organization's limit."""
     projects = [only] if only else list(Project.objects.filter(organization=organization).order_by("name"))
-    quotas = dict(Quota.objects.filter(project__in=projects).values_list("project_id", "limit_usd"))
+    quotas = {
+        quota.project_id: quota.limit
+        for quota in sorted(quotas_at([organization.pk], now), key=lambda quota: -quota.limit)
+        if all(getattr(quota, name) == value for name, value in _OF_THE_MONTH.items())
+    }
     found = {line.group["project"]: line for line in lines(rows, ["project"])}
     owned = []
     for project in projects:
         line = found.get(project.pk)
         spent = (line.total_usd if line else ZERO) + adjusted.get(project.pk, ZERO)
         own_limit = quotas.get(project.pk, limit)
-        owned.append(Owned(project, _fill(budgets.get(project.pk), own_limit, month, spent), line))
+        owned.append(Owned(project, _fill(budgets.of_project(project.pk), own_limit, month, spent), line))
     return sorted(owned, key=lambda one: -one.fill.spent)
 
 
@@ -183,7 +242,7 @@ def _fill(budget: Budget | None, configured: Decimal | None, month: Month, recor
     limit = configured if month.is_current else None
     if budget is None:
         return Fill(limit, recorded, ZERO)
-    return Fill(budget.limit_usd if limit is None else limit, budget.spent_usd, budget.held_usd)
+    return Fill(budget.limit if limit is None else limit, budget.spent, budget.held)
 
 
 def _tier_limit(organization: Organization, now: datetime) -> Decimal | None:

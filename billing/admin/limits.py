@@ -1,30 +1,47 @@
 """What people set: quotas and prices. A quota counts from the moment it is saved."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db import transaction
-from django.db.models import DecimalField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Case, DecimalField, F, Field, OuterRef, QuerySet, Subquery, When
+from django.db.models.functions import Greatest
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import BursarAdmin, list_of
+from accounts.admin.base import BursarAdmin, badge, list_of
 from accounts.models import Organization
-from billing.admin.money import usd_column
-from billing.budgets import refresh_limits
+from billing import books
+from billing.admin.money import amount_column, in_words, usd_column, window_in_words
+from billing.budgets import BudgetState, limit_of, open_budgets, recount, refresh_limits, state_of
 from billing.clock import database_now
-from billing.models import Budget, Price, Quota
-from billing.periods import month_of
+from billing.models import Budget, Hold, Price, Quota
+
+# The fields that decide what a quota counts. Whoever changes one of them has it counted anew.
+COUNTED = {
+    "scope",
+    "team",
+    "project",
+    "member",
+    "api_key",
+    "model",
+    "measure",
+    "window",
+    "starts_at",
+    "expires_at",
+}
 
 
 def refresh(organizations: Iterable[Organization]) -> None:
-    """Writes the limits of these organizations, as far as they still exist, onto their budgets of this month."""
+    """Writes the limits of these organizations, as far as they still exist, onto their open budgets."""
     now = database_now()
-    # In one order, so that two of these cannot wait for each other.
-    for organization in Organization.objects.filter(pk__in={o.pk for o in organizations}).order_by("pk"):
+    # In one order, so that two of these cannot wait for each other. Without a book there is no budget either.
+    with_book = Organization.objects.filter(pk__in={o.pk for o in organizations}, book__isnull=False)
+    for organization in with_book.order_by("pk"):
         refresh_limits(organization, now)
 
 
@@ -58,43 +75,159 @@ class MovesLimits(BursarAdmin):
         return list(self.organizations_of(self.model._default_manager.get(pk=obj.pk)))
 
 
+def state_now(quota: Quota, now: datetime) -> BudgetState:
+    """How full a quota stands; counted where nothing was opened yet."""
+    limit = limit_of(quota, now)
+    budget = Budget.objects.filter(quota=quota, window_start=limit.window.start).first()
+    return state_of(limit, budget)
+
+
+def _binds_at(quota: Quota, now: datetime) -> bool:
+    has_begun = quota.starts_at is None or quota.starts_at <= now
+    return has_begun and (quota.expires_at is None or now < quota.expires_at)
+
+
+def _known_models() -> list[tuple[str, str]]:
+    """The models that have a price, and those that quotas name: a quota of a misspelt one would never bind."""
+    priced = Price.objects.order_by().values_list("model", flat=True)
+    named = Quota.objects.order_by().exclude(model="").values_list("model", flat=True)
+    return [("", "Every model"), *((name, name) for name in sorted({*priced, *named}))]
+
+
 @admin.register(Quota)
 class QuotaAdmin(MovesLimits):
     list_display = (
-        "project",
+        "owner",
         "organization",
-        usd_column("limit_usd", "monthly limit"),
-        usd_column("spent_usd", "spent this month"),
-        usd_column("held_usd", "held now"),
-        "created_at",
+        "scope",
+        "measure",
+        "counted_model",
+        "window",
+        "hardness",
+        amount_column("limit"),
+        amount_column("spent", "spent now"),
+        amount_column("held", "held now"),
+        amount_column("remaining"),
+        "starts_at",
+        "expires_at",
     )
-    list_filter = ("project__organization",)
-    list_select_related = ("project__organization",)
-    search_fields = ("project__name", "project__slug", "project__organization__name")
-    id_fields = ("pk", "project_id", "project__organization_id")
+    list_filter = ("scope", "measure", "window", "is_hard", "organization")
+    list_select_related = ("organization", "team", "project", "member", "api_key")
+    search_fields = (
+        "organization__name",
+        "organization__slug",
+        "team__name",
+        "project__name",
+        "project__slug",
+        "member__email",
+        "api_key__name",
+        "api_key__prefix",
+        "model",
+    )
+    id_fields = ("pk", "organization_id", "team_id", "project_id", "api_key_id")
     date_hierarchy = "created_at"
-    autocomplete_fields = ("project",)
-    ordering = ("project__organization__name", "project__name")
-    fields = ("project", "limit_usd")
+    autocomplete_fields = ("organization", "team", "project", "member", "api_key")
+    ordering = ("organization__name", "scope", "measure", "window")
+    add_fieldsets: Any = (
+        (
+            "Whom it binds",
+            {
+                "fields": ("organization", "scope", "team", "project", "member", "api_key"),
+                "description": "Choose the one that the scope names, and no other; none for the whole organization.",
+            },
+        ),
+        ("What it counts", {"fields": ("measure", "model", "window")}),
+        ("How much", {"fields": ("limit", "is_hard")}),
+        (
+            "From when until when",
+            {"fields": ("starts_at", "expires_at"), "description": "A fixed window needs both. All times are UTC."},
+        ),
+    )
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": ("organization", "scope", "owner")}),
+        *add_fieldsets[1:],
+        ("How full it stands", {"fields": ("standing_now", "budgets_link", "created_at")}),
+    )
+    readonly_fields = ("owner", "standing_now", "budgets_link", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Quota | None = None) -> tuple[str, ...]:
-        return ("project",) if obj else ()
+        return (*self.readonly_fields, "organization", "scope") if obj else self.readonly_fields
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "model":
+            return forms.ChoiceField(choices=_known_models, required=False, help_text=db_field.help_text)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quota]:
+        """With the figures of the open window. No budget is open where no call was counted in it yet."""
         found: QuerySet[Quota] = super().get_queryset(request)
-        month = Budget.objects.filter(project=OuterRef("project"), window_start=month_of(database_now()).start)
+        now = database_now()
+        budget = Budget.objects.filter(quota=OuterRef("pk"), window_start__lte=now, window_end__gt=now)
+        remaining = Greatest(F("limit") - F("spent") - F("held"), Decimal(0))
+        return found.annotate(
+            spent=Subquery(budget.values("spent")[:1]),
+            held=Subquery(budget.values("held")[:1]),
+            remaining=Case(When(spent__isnull=False, then=remaining), output_field=DecimalField()),
+        )
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: Quota, form: Any, change: bool) -> None:
+        """Counts the quota at once, and anew where it counts something else now, behind the lock of the money."""
+        books.lock([obj.organization_id])
+        super().save_model(request, obj, form, change)
+        if change and COUNTED.intersection(form.changed_data):
+            recount(obj)
+        now = database_now()
+        if _binds_at(obj, now):
+            open_budgets([limit_of(obj, now)])
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: Quota) -> None:
+        # Before the row: a call that is being granted on it holds the book, and waits for the row.
+        books.lock([obj.organization_id])
+        super().delete_model(request, obj)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Quota]) -> None:
+        books.lock(queryset.order_by().values_list("organization_id", flat=True))
+        super().delete_queryset(request, queryset)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A quota takes its budgets and holds with it, which nobody may delete on pages of their own."""
+        to_delete, counts, missing, protected = super().get_deleted_objects(objs, request)
+        own = {str(model._meta.verbose_name) for model in (Budget, Hold)}
+        return to_delete, counts, missing - own, protected
+
+    @admin.display(description="owner", ordering="project__name")
+    def owner(self, quota: Quota) -> str:
+        return quota.owner_name
+
+    @admin.display(description="model", ordering="model")
+    def counted_model(self, quota: Quota) -> str:
+        return quota.model or "every model"
+
+    @admin.display(description="kind", ordering="is_hard")
+    def hardness(self, quota: Quota) -> SafeString:
+        return badge("good", "hard") if quota.is_hard else badge("quiet", "soft")
+
+    @admin.display(description="now")
+    def standing_now(self, quota: Quota) -> str:
+        quota = self.model._default_manager.get(pk=quota.pk)  # as it is stored: a refused form shows what was typed
+        now = database_now()
+        if not _binds_at(quota, now):
+            return "It does not bind now."
+        state = state_now(quota, now)
         amounts = {
-            name: Coalesce(Subquery(month.values(name)[:1]), Decimal(0), output_field=DecimalField())
-            for name in ("spent_usd", "held_usd")
+            "spent": state.spent,
+            "held": state.held,
+            "remaining": state.remaining,
         }
-        return found.annotate(**amounts)
+        figures = ", ".join(f"{in_words(quota.measure, amount)} {name}" for name, amount in amounts.items())
+        return f"{window_in_words(state.limit.window)}: {figures}, of {in_words(quota.measure, quota.limit)}."
 
-    def organizations_of(self, obj: Quota) -> Iterable[Organization]:
-        return [obj.project.organization]
-
-    @admin.display(description="organization", ordering="project__organization__name")
-    def organization(self, quota: Quota) -> str:
-        return quota.project.organization.name
+    @admin.display(description="see also")
+    def budgets_link(self, quota: Quota) -> SafeString:
+        return list_of("billing_budget", "Its windows", quota__id__exact=quota.pk)
 
 
 @admin.register(Price)

@@ -17,8 +17,9 @@ from accounts.models import Organization, Project
 from billing.admin.books import ModelFilter
 from billing.admin.chart import chart_of
 from billing.admin.figures import MonthOfSpend, month_of_spend, overview
-from billing.admin.money import dollars, share, tokens_column, usd_column
+from billing.admin.money import dollars, in_words, share, tokens_column, usd_column, window_in_words
 from billing.admin.months import Month, current_month, month_named
+from billing.budgets import BudgetState
 from billing.clock import database_now
 from billing.models import SpendRollup
 from billing.spend import SpendLine
@@ -140,9 +141,27 @@ def _shown(figures: MonthOfSpend, month: Month) -> dict[str, Any]:
         "models": [_cells(line, line.labels["model"]) for line in figures.by_model],
         "days": [_cells(line, line.labels["day"]) for line in figures.by_day],
         "projects": [(one, _cells(one.line, str(one.owner)) if one.line else None) for one in figures.projects],
+        "quotas": [_quota_cells(state) for state in figures.quotas],
         "total": _cells(figures.total, "Total"),
         "adjusted": dollars(figures.adjusted) if figures.adjusted else "",
         "chart": chart_of(month, figures.by_day),
+    }
+
+
+def _quota_cells(state: BudgetState) -> dict[str, Any]:
+    """One line of the table of quotas."""
+    limit = state.limit
+    amounts = (limit.amount, state.spent, state.held, state.remaining)
+    return {
+        "pk": limit.quota_id,
+        "owner": limit.name,
+        "scope": limit.scope.label,
+        "measure": limit.measure.label,
+        "model": limit.model or "every model",
+        "is_hard": limit.is_hard,
+        "window": window_in_words(limit.window),
+        "amounts": [in_words(limit.measure, amount) for amount in amounts],
+        "resets": f"{limit.window.end:%Y-%m-%d %H:%M}",
     }
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from uuid_utils.compat import uuid7
@@ -68,7 +69,7 @@ class Quota(models.Model):
     model = models.CharField(max_length=100, blank=True, help_text="Counts this model only. Empty: every model.")
     measure = models.CharField(max_length=16, choices=Measure.choices, default=Measure.USD)
     window = models.CharField(max_length=5, choices=WindowKind.choices, default=WindowKind.MONTH)
-    limit = UsdField(help_text="US dollars, tokens or jobs, as the measure says.")
+    limit = UsdField(validators=[MinValueValidator(0)], help_text="US dollars, tokens or jobs, as the measure says.")
     is_hard = models.BooleanField(
         "hard", default=True, help_text="A hard limit is never crossed; a soft one is counted and shown."
     )
@@ -88,11 +89,14 @@ class Quota(models.Model):
             models.CheckConstraint(
                 condition=Q(starts_at__isnull=True) | Q(expires_at__isnull=True) | Q(expires_at__gt=F("starts_at")),
                 name="quota_ends_after_it_starts",
+                violation_error_message="A quota expires after it starts.",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{amount_of(self.measure, self.limit)} a {self.window} for {self.owner_name}"
+        of_model = f" of {self.model}" if self.model else ""
+        window = "once" if self.window == WindowKind.FIXED else f"a {self.window}"
+        return f"{amount_of(self.measure, self.limit)}{of_model} {window} for {self.owner_name}"
 
     @property
     def owner_name(self) -> str:
@@ -117,6 +121,10 @@ class Quota(models.Model):
         for name, home in homes.items():
             if home is not None and home != self.organization_id:
                 raise ValidationError({name: "This belongs to another organization."})
+        if self.member and not self.member.memberships.filter(organization_id=self.organization_id).exists():
+            raise ValidationError({"member": "This person is no member of the organization."})
+        if self.measure != Measure.USD and self.limit is not None and self.limit % 1:
+            raise ValidationError({"limit": f"A number of {self.get_measure_display()} is whole."})
         if self.window == WindowKind.FIXED and not (self.starts_at and self.expires_at):
             raise ValidationError({"window": "A fixed window runs from starts_at to expires_at: set both."})
 

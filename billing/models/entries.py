@@ -24,7 +24,7 @@ class EntryKind(models.TextChoices):
 class Book(models.Model):
     """An organization's book: the end of its chain of entries. Its row is the lock of the organization's money."""
 
-    organization = models.OneToOneField(Organization, on_delete=models.PROTECT, primary_key=True, related_name="book")
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, primary_key=True, related_name="book")
     head_sequence = models.BigIntegerField(default=0, help_text="How many lines it has.")
     head_seal = models.CharField(max_length=64, default=GENESIS, help_text="The seal of its last line.")
 

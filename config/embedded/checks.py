@@ -10,6 +10,7 @@ from config.embedded.stack import MANAGE
 from config.embedded.supervisor import Supervisor
 
 _SCRIPTS = Path(sys.executable).parent
+_PYTEST = (sys.executable, "-m", "pytest")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,16 @@ LINT = (
 
 def tests(arguments: Sequence[str]) -> Step:
     """The tests but for the benchmarks; `arguments` go to pytest."""
-    return Step("tests", (sys.executable, "-m", "pytest", "-m", "not benchmark", *arguments))
+    return Step("tests", (*_PYTEST, "-m", "not benchmark", *arguments))
 
 
 def benchmarks(arguments: Sequence[str]) -> Step | None:
     """The benchmarks; None while there are none."""
     folder = CHECKOUT / "tests" / "benchmarks"
     return (
-        Step("benchmarks", (sys.executable, "-m", "pytest", str(folder), "-s", *arguments)) if folder.is_dir() else None
+        Step("benchmarks", (*_PYTEST, str(folder), "-s", "-o", "python_files=bench_*.py", *arguments))
+        if folder.is_dir()
+        else None
     )
 
 

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Organization, Project, ProviderCredential, Team, TierOverride, User
 from billing import ledger
+from billing.budgets import Owner
 from billing.clock import database_now
 from billing.models import Price, Quota, UsageRecord
 from billing.pricing import Tokens
@@ -75,8 +76,9 @@ def reserve(project: Project, amount_usd: str = "2", *, model: str = "o1-preview
     claim = ledger.Claim(
         reference=uuid7(),
         amount_usd=Decimal(amount_usd),
-        project=project,
-        model=model,
+        input_tokens=1000,
+        output_tokens=2000,
+        owner=Owner(project, project.team_id, model=model),
         service_tier="standard",
         price=o1_preview(),
     )
@@ -89,6 +91,12 @@ def spend(project: Project, tokens: Tokens = MATRIX_PROMPT, *, model: str = "o1-
     """A settled call."""
     reference = reserve(project, model=model)
     return ledger.settle(reference, tokens, snapshot=f"{model}-2024-09-12", is_empty=tokens.output == tokens.reasoning)
+
+
+def make_quota(project: Project, limit: str, **fields) -> Quota:
+    """A monthly limit of the project in dollars, unless told otherwise."""
+    owner = {} if "scope" in fields else {"project": project}
+    return Quota.objects.create(organization=project.organization, limit=Decimal(limit), **owner, **fields)
 
 
 def make_job(project: Project, created_by: User, **fields) -> Job:
@@ -159,7 +167,7 @@ def finished(project: Project, owner: User) -> Finished:
 def world(organization: Organization, owner: User, api_key, finished: Finished) -> Finished:
     """One row at least of every model, beside what the migrations seed."""
     Team.objects.create(organization=organization, name="Numbers")
-    Quota.objects.create(project=finished.job.project, limit_usd=Decimal("100"))
+    make_quota(finished.job.project, "100")
     TierOverride.objects.create(organization=organization, tier=5, reason="agreed by contract", actor=owner)
     credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
     credential.api_key = "sk-the-key-of-the-provider"

@@ -8,11 +8,12 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiKey, Membership, TierOverride, User
-from billing.models import Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord
+from billing.models import Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot
 from tests.admin.conftest import sign_in
 
-READ_ONLY = {LedgerEntry, UsageRecord, Reservation, Hold, Budget, SpendRollup, Job, JobContent, IdempotencyRecord}
+BOOKS = {Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
+READ_ONLY = {*BOOKS, Job, JobContent, IdempotencyRecord}
 # Shown within the pages of their owners.
 INLINE = {Attempt, ModelSnapshot}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)

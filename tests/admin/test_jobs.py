@@ -41,19 +41,38 @@ def test_waiting_in_words(admin: Client, project: Project, owner: User):
         "reason": "budget",
         "scope": "project",
         "name": "Alice research",
-        "limit_usd": "20",
-        "spent_usd": "18",
-        "held_usd": "1.5",
-        "remaining_usd": "0.5",
-        "required_usd": "1.970000000000",
+        "measure": "usd",
+        "limit": "20",
+        "spent": "18",
+        "held": "1.5",
+        "remaining": "0.5",
+        "required": "1.970000000000",
+    }
+    jobs = {
+        "reason": "budget",
+        "scope": "team",
+        "name": "Numbers",
+        "measure": "jobs",
+        "model": "o1-mini",
+        "limit": "50",
+        "spent": "49",
+        "held": "1",
+        "remaining": "0",
+        "required": "1",
+        "resets_at": "2024-10-01T00:00:00Z",
     }
     make_job(project, owner, waiting_on=budget)
+    make_job(project, owner, waiting_on=jobs)
     make_job(project, owner, waiting_on={"reason": "rate_limit", "limit": "requests_per_minute", "limit_value": 500})
     make_job(project, owner, waiting_on={"reason": "limiter_unavailable"})
     make_job(project, owner, waiting_on={"reason": "retry", "error": {"code": "server_error"}, "attempts": 2})
     make_job(project, owner)
     page = admin.get(JOBS).text
     assert "needs $1.97, $0.50 remaining of $20.00 ($18.00 spent, $1.50 held)" in page
+    assert (
+        "the limit of team Numbers on o1-mini: needs 1 jobs, 0 jobs remaining of 50 jobs "
+        "(49 jobs spent, 1 jobs held); it begins anew at 2024-10-01 00:00 UTC"
+    ) in page
     assert "the rate limit of o1-preview: requests per minute of 500" in page
     assert "limiter unavailable" in page
     assert "another try after attempt 2: server_error" in page
@@ -86,6 +105,7 @@ def test_content_is_neither_listed_nor_searched(admin: Client, finished):
         assert "the secret" not in admin.get(url).text
     for url in (JOBS, CONTENTS):
         assert not admin.get(url, {"q": "secret"}).context["cl"].queryset.exists()
+    assert '<td class="field-asked_model">o1-preview</td>' in admin.get(CONTENTS).text
     page = admin.get(content_page(finished.job)).text
     assert "the secret prompt" in page
     assert "the secret answer" in page

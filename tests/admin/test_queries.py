@@ -1,7 +1,5 @@
 """No page asks the database more often because there are more rows."""
 
-from decimal import Decimal
-
 import pytest
 from django.db import connection
 from django.test import Client
@@ -10,9 +8,8 @@ from django.urls import reverse
 
 from accounts import api_keys
 from accounts.models import Membership, Organization, Payment, Project, ProviderCredential, Team, TierOverride, User
-from billing.models import Quota
 from jobs.models import Attempt, IdempotencyRecord
-from tests.admin.conftest import finish_job, make_job, reserve
+from tests.admin.conftest import finish_job, make_job, make_quota, reserve
 from tests.admin.test_every_page import OURS, page
 
 
@@ -27,7 +24,9 @@ def grow(organization: Organization, owner: User, count: int) -> None:
         Team.objects.create(organization=other, name="Numbers")
         project = Project.objects.create(organization=other, name=f"P{number}", slug="p")
         api_keys.issue(project, name="k", created_by=user)
-        Quota.objects.create(project=project, limit_usd=Decimal("100"))
+        make_quota(project, "100")
+        make_quota(project, "50", scope="organization", measure="jobs", window="week")
+        make_quota(project, "9", scope="member", member=user, measure="tokens", window="day")
         TierOverride.objects.create(organization=other, tier=5, reason="a test", actor=user)
         credential = ProviderCredential(organization=other)
         credential.api_key = "sk-x"
@@ -68,7 +67,7 @@ def test_spend_of_an_organization(admin: Client, organization: Organization, pro
     few = len(queries(admin, url))
     for number in range(20):
         other = Project.objects.create(organization=organization, name=f"P{number}", slug=f"p{number}")
-        Quota.objects.create(project=other, limit_usd=Decimal("100"))
+        make_quota(other, "100")
         finish_job(other, owner)
     assert len(queries(admin, url)) == few
 

@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from accounts.models import Organization, Payment, Project, TierOverride, User
+from accounts.api_keys import issue
+from accounts.models import Organization, Payment, Project, Team, TierOverride, User
 from accounts.tiers import standing
 from billing import ledger, rollups
 from billing.admin.chart import HEIGHT, chart_of
@@ -20,7 +21,7 @@ from billing.admin.months import Month, current_month, month_named
 from billing.clock import database_now
 from billing.models import Budget, Quota, UsageRecord
 from billing.pricing import Tokens
-from tests.admin.conftest import EMPTY_ANSWER, reserve, sign_in, spend
+from tests.admin.conftest import EMPTY_ANSWER, make_quota, reserve, sign_in, spend
 
 OVERVIEW = reverse("admin:billing_spend")
 
@@ -91,10 +92,84 @@ def test_one_project(admin: Client, project: Project, organization: Organization
 
 
 def test_quota_is_the_projects_limit(admin: Client, project: Project, organization: Organization):
-    Quota.objects.create(project=project, limit_usd=Decimal("20"))
-    figures = admin.get(page_of(organization)).context["figures"]
-    assert figures.projects[0].fill.limit == 20
-    assert figures.organization.limit == 50_000
+    make_quota(project, "30")
+    make_quota(project, "20")
+    for fields in (
+        {"is_hard": False},
+        {"window": "day"},
+        {"model": "o1-mini"},
+        {"measure": "jobs"},
+        {"scope": "organization"},
+        {"starts_at": database_now() + timedelta(days=1)},
+        {"expires_at": database_now() - timedelta(days=1)},
+    ):
+        make_quota(project, "5", **fields)
+    spend(project)
+    reserve(project, "0.5")
+    for _ in range(2):
+        figures = admin.get(page_of(organization)).context["figures"]
+        assert figures.projects[0].fill == Fill(Decimal(20), Decimal("0.077385"), Decimal("0.5"))
+        assert figures.organization == Fill(Decimal(50_000), Decimal("0.077385"), Decimal("0.5"))
+        Budget.objects.filter(quota__isnull=False).delete()  # nothing is opened: the tier's budget tells as much
+
+
+def test_past_limit_is_the_one_of_then(admin: Client, project: Project, organization: Organization):
+    """The tightest that was in force: of the quota's budget and not of the quota, which may have changed."""
+    month = month_named("2025-02", database_now())
+    assert month is not None
+    for quota, limit in ((None, 100), (make_quota(project, "20"), 7), (make_quota(project, "5"), 9)):
+        Budget.objects.create(
+            organization=organization,
+            project=project,
+            scope="project",
+            quota=quota,
+            window_start=month.window.start,
+            window_end=month.window.end,
+            limit=limit,
+        )
+    figures = admin.get(page_of(organization), {"month": "2025-02"}).context["figures"]
+    assert figures.projects[0].fill == Fill(Decimal(7), Decimal(0), Decimal(0))
+
+
+def test_every_quota_of_a_project(admin: Client, alice, organization: Organization, project: Project, owner: User):
+    """Of whatever level, measure and window; and none of another project, team, key or member."""
+    team, others = (Team.objects.create(organization=organization, name=name) for name in ("Ours", "Theirs"))
+    project.team = team
+    project.save()
+    stranger = User.objects.create_user("stranger@alice.example")
+    second = Project.objects.create(organization=organization, name="Second", slug="second")
+    key_of_second = issue(second, name="theirs", created_by=stranger).api_key
+    spend(project)
+    now = database_now()
+    fixed = {"window": "fixed", "starts_at": now - timedelta(hours=1), "expires_at": now + timedelta(hours=1)}
+    make_quota(project, "50", scope="organization", measure="jobs", window="week")
+    make_quota(project, "5000", scope="team", team=team, measure="tokens", window="day", model="o1-preview")
+    make_quota(project, "20")
+    make_quota(project, "2000", scope="member", member=owner, measure="output_tokens", is_hard=False)
+    make_quota(project, "100", scope="key", api_key=alice.api_key.api_key, measure="reasoning_tokens", **fixed)
+    make_quota(second, "7")
+    make_quota(project, "7", scope="team", team=others)
+    make_quota(project, "7", scope="member", member=stranger)
+    make_quota(project, "7", scope="key", api_key=key_of_second)
+    answer = admin.get(page_of(organization), {"project": str(project.pk)})
+    cells = {one["scope"]: one for one in answer.context["quotas"]}
+    assert {scope: one["amounts"] for scope, one in cells.items()} == {
+        "Organization": ["50 jobs", "1 jobs", "0 jobs", "49 jobs"],
+        "Team": ["5,000 tokens", "1,322 tokens", "0 tokens", "3,678 tokens"],
+        "Project": ["$20.00", "$0.077385", "$0.00", "$19.922615"],
+        "Member": ["2,000 output tokens", "0 output tokens", "0 output tokens", "2,000 output tokens"],
+        "Key": ["100 reasoning tokens", "0 reasoning tokens", "0 reasoning tokens", "100 reasoning tokens"],
+    }
+    assert len(answer.context["quotas"]) == 5
+    assert cells["Member"]["is_hard"] is False
+    assert cells["Team"]["model"] == "o1-preview"
+    assert cells["Key"]["resets"] == f"{fixed['expires_at']:%Y-%m-%d %H:%M}"
+    for text in ("49 jobs", "1,322 tokens", "$19.922615", "Quotas that bind it now"):
+        assert text in answer.text, text
+    past = admin.get(page_of(organization), {"project": str(project.pk), "month": "2025-02"})
+    assert past.context["quotas"] == []
+    Quota.objects.all().delete()
+    assert "No quota binds this project" in admin.get(page_of(organization), {"project": str(project.pk)}).text
 
 
 def test_corrections_are_spent_and_named(admin: Client, project: Project, organization: Organization, superuser: User):
@@ -146,8 +221,8 @@ def test_past_month(admin: Client, project: Project, organization: Organization)
         scope="organization",
         window_start=month.window.start,
         window_end=month.window.end,
-        limit_usd=7,
-        spent_usd=Decimal("0.077385"),
+        limit=7,
+        spent=Decimal("0.077385"),
     )
     figures = admin.get(page_of(organization), {"month": "2025-02"}).context["figures"]
     assert figures.organization == Fill(Decimal(7), Decimal("0.077385"), Decimal(0))

@@ -82,15 +82,6 @@ def test_a_group_is_the_sum_of_its_rows(project):
     assert line.totals == total(SpendRollup.objects.all()).totals
 
 
-@pytest.mark.xfail(reason="values() without a column groups by all of them; the API never asks without a grouping")
-def test_without_a_grouping_there_is_one_line_and_without_rows_none(project):
-    assert lines(SpendRollup.objects.all(), []) == []
-    spend(project, "1")
-    spend(project, "2", model="o1-preview")
-    (line,) = lines(SpendRollup.objects.all(), [])
-    assert (dict(line.group), dict(line.labels), line.total_usd) == ({}, {}, D(3))
-
-
 def test_nothing_spent_is_zero_and_not_nothing(db):
     line = total(SpendRollup.objects.all())
     assert line.total_usd == 0

@@ -45,6 +45,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path | None = options["credentials_file"]
+        if path:
+            self._check_writable(path)
         simulated_terms = TERMS_OF_THE_SIMULATOR if settings.PROVIDER_IS_SIMULATOR else None
         start = bootstrap(
             name=options["name"],
@@ -56,11 +58,18 @@ class Command(BaseCommand):
             rotate=options["rotate_key"],
         )
         if path:
-            try:
-                write_secrets(path, start)
-            except OSError as error:
-                raise CommandError(f"The secrets cannot be kept in {path}: {error}") from error
+            write_secrets(path, start)
         self.stdout.write(json.dumps(as_json(start), indent=2) if options["json"] else self._as_text(start))
+
+    def _check_writable(self, path: Path) -> None:
+        """Before anything is made: a key that could not be kept would be lost, since nobody can read it again."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            with path.open("a"):
+                pass
+        except OSError as error:
+            raise CommandError(f"The secrets cannot be kept in {path}: {error}") from error
 
     def _as_text(self, start: Start) -> str:
         hidden = "(not shown again; --rotate-key issues a new one)"
