@@ -37,7 +37,7 @@ LINT = (
 
 
 def tests(arguments: Sequence[str]) -> Step:
-    """The tests but for the benchmarks, all of them and with their coverage unless `arguments` for pytest say otherwise."""
+    """The tests but for the benchmarks: all with their coverage, unless `arguments` for pytest say otherwise."""
     return Step("tests", (*_PYTEST, "-m", "not benchmark", *(arguments or _ALL_TESTS)))
 
 
