@@ -44,6 +44,7 @@ def line_of(entry: LedgerEntry) -> Line:
         sequence=entry.sequence,
         kind=entry.kind,
         project=str(entry.project_id),
+        team=str(entry.team_id) if entry.team_id else None,
         reservation=str(entry.reservation_id) if entry.reservation_id else None,
         held_change_usd=entry.held_change_usd,
         spent_change_usd=entry.spent_change_usd,

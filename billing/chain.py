@@ -24,6 +24,7 @@ class Line:
     sequence: int
     kind: str
     project: str
+    team: str | None
     reservation: str | None
     held_change_usd: Decimal
     spent_change_usd: Decimal
@@ -49,6 +50,7 @@ def seal(line: Line, previous: str) -> str:
         line.sequence,
         line.kind,
         line.project,
+        line.team,
         line.reservation,
         _amount(line.held_change_usd),
         _amount(line.spent_change_usd),

@@ -102,22 +102,17 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
 
 
 def _adjusted_in(limit: Counted, window: Window) -> Decimal:
-    """Corrections belong to a project, and so count for it, its team and its organization, and for no model."""
+    """Corrections belong to a project and to its team at the time, and to no model, member or key."""
     if limit.measure != Measure.USD or limit.model or limit.scope in {Scope.MEMBER, Scope.KEY}:
         return Decimal(0)
-    owner = Q(organization_id=limit.organization_id)
-    if limit.scope == Scope.PROJECT:
-        owner &= Q(project_id=limit.project_id)
-    if limit.scope == Scope.TEAM:
-        owner &= Q(project__team__quotas=limit.quota_id)
     rows = LedgerEntry.objects.filter(
-        owner, kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end
+        _of_owner(limit), kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end
     )
     return rows.aggregate(sum=Sum("spent_change_usd"))["sum"] or Decimal(0)
 
 
 def _of_owner(limit: Counted) -> Q:
-    """The rows (reservations, usage records, rollups) that a limit counts."""
+    """The rows (reservations, usage records, rollups, corrections) that a limit counts."""
     owner = Q(organization_id=limit.organization_id)
     if limit.model:
         owner &= Q(model=limit.model)

@@ -183,6 +183,7 @@ def adjust(project: Project, amount_usd: Decimal, *, reason: str, actor: User) -
     entry = LedgerEntry(
         organization_id=project.organization_id,
         project=project,
+        team_id=project.team_id,
         kind=EntryKind.ADJUST,
         held_change_usd=Decimal(0),
         spent_change_usd=amount_usd,
@@ -298,6 +299,7 @@ def _entry(
     return LedgerEntry(
         organization_id=reservation.organization_id,
         project_id=reservation.project_id,
+        team_id=reservation.team_id,
         reservation=reservation,
         kind=kind,
         held_change_usd=held,

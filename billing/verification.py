@@ -220,7 +220,9 @@ def _spent(budget: Budget) -> Decimal:
         Measure(budget.measure),
         budget.quota.model,
     )
-    return spent_in(counted, Window(budget.window_start, budget.window_end))
+    # A quota that ended in mid-window has counted nothing since.
+    end = min(budget.window_end, budget.quota.expires_at or budget.window_end)
+    return spent_in(counted, Window(budget.window_start, end))
 
 
 def _said(moves: dict[str, tuple[Decimal, Decimal]]) -> str:

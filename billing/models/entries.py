@@ -42,6 +42,7 @@ class LedgerEntry(models.Model):
     seal = models.CharField(max_length=64, help_text="Hash over what it says and over the seal before it.")
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="ledger_entries")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ledger_entries")
+    team_id = models.UUIDField(null=True, blank=True, help_text="The project's team at the time.")
     reservation = models.ForeignKey(
         Reservation, on_delete=models.PROTECT, null=True, blank=True, related_name="ledger_entries"
     )

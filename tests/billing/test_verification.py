@@ -1,5 +1,6 @@
 """`verify_ledger` finds what was changed behind the door, and repairs what can be derived."""
 
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 
@@ -7,7 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
+from accounts.models import Team
 from billing import ledger
+from billing.clock import database_now
 from billing.models import Budget, LedgerEntry, SpendRollup
 from billing.verification import repair, verify
 
@@ -104,3 +107,29 @@ def test_without_a_book_there_is_nothing_to_verify(db):
     out = StringIO()
     call_command("verify_ledger", stdout=out)
     assert "no book yet" in out.getvalue()
+
+
+def test_a_quota_that_ended_in_mid_window_has_counted_nothing_since(book, monkeypatch, owner):
+    now = database_now()
+    book.quota("5", window="day", expires_at=now + timedelta(seconds=1))
+    book.settle(book.hold("1"), output=1000)
+    monkeypatch.setattr(ledger, "database_now", lambda: now + timedelta(seconds=2))
+    book.settle(book.hold("1"), output=1000)
+    with transaction.atomic():
+        ledger.adjust(book.project, D(1), reason="late truth", actor=owner)
+    assert verify(book.project.organization) == []
+
+
+def test_a_correction_stays_with_the_team_that_the_project_had(book, owner):
+    first, second = (Team.objects.create(organization=book.project.organization, name=name) for name in "AB")
+    book.project.team = first
+    book.project.save()
+    of_first = book.quota("5", scope="team", project=None, team=first)
+    with transaction.atomic():
+        ledger.adjust(book.project, D(1), reason="late truth", actor=owner)
+    book.project.team = second
+    book.project.save()
+    of_second = book.quota("5", scope="team", project=None, team=second)
+    book.hold("2", team_id=second.pk)
+    assert (book.used(of_first), book.used(of_second)) == ((D(0), D(1)), (D(2), D(0)))
+    assert verify(book.project.organization) == []
