@@ -1,5 +1,6 @@
 """Which budgets bind a project, and the locks on them."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -9,10 +10,11 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from accounts.models import Organization
 from billing import books, ledger, rollups
 from billing.budgets import Owner, limits_of, refresh_limits, states_of
 from billing.clock import database_now
-from billing.models import Budget, Hold, LedgerEntry, Price, Quota, Reservation, Scope, UsageRecord
+from billing.models import Book, Budget, Hold, LedgerEntry, Price, Quota, Reservation, Scope, UsageRecord
 from billing.periods import month_of
 
 D = Decimal
@@ -91,6 +93,36 @@ def test_an_organizations_money_stands_still_behind_its_book(book, bob):
             in_a_thread(lambda: impatient(organization.pk))
         in_a_thread(lambda: impatient(bob.organization.pk))  # another organization's does not
     in_a_thread(lambda: impatient(organization.pk))
+
+
+@racing
+def test_books_are_locked_in_order_however_they_are_asked_for_and_stored(alice, bob):
+    """Whoever waits for the first book holds no later one, so that nobody can wait for each other in a circle."""
+    first, second = sorted([alice.organization.pk, bob.organization.pk])
+    for pk, name in ((second, "Abe"), (first, "Zoe")):  # stored and called the other way round
+        Organization.objects.filter(pk=pk).update(name=name)
+        with transaction.atomic():
+            books.lock([pk])
+    waits = Event()
+
+    def both() -> None:
+        with transaction.atomic():
+            waits.set()
+            books.lock([second, first])
+
+    def is_free(pk) -> bool:
+        with transaction.atomic():
+            return Book.objects.select_for_update(skip_locked=True).filter(pk=pk).exists()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            books.lock([first])
+            waiting = pool.submit(lambda: (both(), connection.close()))
+            assert waits.wait(10)
+            time.sleep(0.5)
+            assert in_a_thread(lambda: is_free(second))
+            assert not waiting.done()
+        waiting.result(10)
 
 
 @racing

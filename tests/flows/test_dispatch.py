@@ -1,5 +1,6 @@
 """Which jobs start now: what a dispatcher does when something is away, gone or being done by another one."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -344,3 +345,16 @@ def test_a_service_tier_of_its_own_goes_with_the_call_and_has_its_own_price(path
     assert "service_tier" not in body_for_provider(Submission(request))
     body = body_for_provider(Submission(request, service_tier=ServiceTier.FLEX))
     assert (body["service_tier"], body["seed"]) == ("flex", 7)
+
+
+@racing
+def test_a_dispatcher_waits_for_the_one_that_counts_the_slots(path):
+    path.submit()
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [dispatch.ONE_DISPATCHER])
+            second = pool.submit(lambda: (dispatch.dispatch(), connection.close())[0])
+            time.sleep(1.0)
+            assert not second.done()
+        assert second.result(20) == 1
