@@ -1,15 +1,20 @@
 """The tier that an organization stands at: what it follows from, what it allows, and what is missing to the next."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import TypeVar
+from uuid import UUID
 
 from django.db.models import Q
 
 from accounts.dated import in_force
 from accounts.models import Organization, Payment, RateLimit, TierOverride, UsageTier
+
+Owned = TypeVar("Owned", Payment, TierOverride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +48,44 @@ def standing(organization: Organization, now: datetime) -> Standing:
 
     Raises LookupError if no tier row exists at all.
     """
-    tiers = tiers_on(organization.terms_date(now))
-    if not tiers:
+    return standings([organization], now)[organization.pk]
+
+
+def standings(organizations: Iterable[Organization], now: datetime) -> dict[UUID, Standing]:
+    """The same for many organizations, in as many queries as for one."""
+    organizations = list(organizations)
+    payments = _by_organization(Payment.objects.filter(organization__in=organizations, paid_at__lte=now))
+    in_force_now = Q(ends_at__isnull=True) | Q(ends_at__gt=now)
+    overrides = _by_organization(TierOverride.objects.filter(in_force_now, organization__in=organizations))
+    tiers = {day: tiers_on(day) for day in {organization.terms_date(now) for organization in organizations}}
+    if not all(tiers.values()):
         raise LookupError(
             "There is no usage tier row: run `manage.py migrate`, which seeds them, or add them in the admin."
         )
-    payments = list(Payment.objects.filter(organization=organization, paid_at__lte=now))
-    paid_usd = sum((p.amount_usd for p in payments), Decimal(0))
-    days = (now - min(p.paid_at for p in payments)).days if payments else None
-    override = (
-        TierOverride.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now), organization=organization)
-        .order_by("-created_at", "-id")
-        .first()
-    )
-    if override and override.tier in tiers:
-        return Standing(tiers[override.tier], True, paid_usd, days)
+    return {
+        organization.pk: _standing(
+            tiers[organization.terms_date(now)], payments[organization.pk], overrides[organization.pk], now
+        )
+        for organization in organizations
+    }
+
+
+def _standing(
+    tiers: Mapping[int, UsageTier], payments: Sequence[Payment], overrides: Sequence[TierOverride], now: datetime
+) -> Standing:
+    paid_usd = sum((payment.amount_usd for payment in payments), Decimal(0))
+    days = (now - min(payment.paid_at for payment in payments)).days if payments else None
+    newest = max(overrides, key=lambda override: (override.created_at, override.pk), default=None)
+    if newest is not None and newest.tier in tiers:
+        return Standing(tiers[newest.tier], True, paid_usd, days)
     return Standing(qualified(list(tiers.values()), paid_usd=paid_usd, days=days), False, paid_usd, days)
+
+
+def _by_organization(rows: Iterable[Owned]) -> dict[UUID, list[Owned]]:
+    grouped: dict[UUID, list[Owned]] = defaultdict(list)
+    for row in rows:
+        grouped[row.organization_id].append(row)
+    return grouped
 
 
 def missing_for(needed: UsageTier, standing: Standing) -> str:

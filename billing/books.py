@@ -8,7 +8,7 @@ lock, however many claims.
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from billing.chain import Line, seals
+from billing.chain import Line, seal
 from billing.models import Book, LedgerEntry
 
 
@@ -28,11 +28,10 @@ def append(books: Mapping[UUID, Book], entries: Sequence[LedgerEntry]) -> None:
         own = [entry for entry in entries if entry.organization_id == organization_id]
         if not own:
             continue
-        for sequence, entry in enumerate(own, book.head_sequence + 1):
-            entry.sequence = sequence
-        for entry, made in zip(own, seals([line_of(entry) for entry in own], book.head_seal), strict=True):
-            entry.seal = made
-        book.head_sequence, book.head_seal = own[-1].sequence, own[-1].seal
+        for entry in own:
+            entry.sequence = book.head_sequence + 1
+            entry.seal = seal(line_of(entry), book.head_seal)
+            book.head_sequence, book.head_seal = entry.sequence, entry.seal
         book.save(update_fields=["head_sequence", "head_seal"])
     LedgerEntry.objects.bulk_create(entries)
 

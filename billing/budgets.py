@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
-from accounts.models import ApiKey, Organization, Project
-from accounts.tiers import standing
+from accounts.models import ApiKey, Organization, Project, UsageTier
+from accounts.tiers import standing, standings
 from billing import books
 from billing.counting import Amounts, held_in, spent_in
 from billing.models import Budget, Hold, Measure, Quota, Scope, WindowKind
@@ -104,29 +104,15 @@ def limits_of(owner: Owner, now: datetime) -> tuple[Limit, ...]:
 
     The tier's on the organization and on the project, and each quota.
     """
-    return _limits(owner, now, quotas_at([owner.organization.pk], now), tier_limit(owner.organization, now))
-
-
-@dataclass(frozen=True, slots=True)
-class TierLimit:
-    """The monthly limit that an organization's usage tier brings."""
-
-    tier: int
-    amount: Decimal
-
-
-def tier_limit(organization: Organization, now: datetime) -> TierLimit:
-    tier = standing(organization, now).tier
-    return TierLimit(tier.number, tier.monthly_limit_usd)
+    return _limits(owner, now, quotas_at([owner.organization.pk], now), standing(owner.organization, now).tier)
 
 
 def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
-    """The same for many owners, with one look at the quotas and at each organization's tier."""
+    """The same for many owners, in as many queries as for one. Raises LookupError if no tier row exists at all."""
     owners = list(dict.fromkeys(owners))
     organizations = {owner.organization.pk: owner.organization for owner in owners}
-    quotas = quotas_at(organizations, now)
-    tiers = {pk: tier_limit(organization, now) for pk, organization in organizations.items()}
-    return {owner: _limits(owner, now, quotas, tiers[owner.organization.pk]) for owner in owners}
+    quotas, stands = quotas_at(organizations, now), standings(organizations.values(), now)
+    return {owner: _limits(owner, now, quotas, stands[owner.organization.pk].tier) for owner in owners}
 
 
 def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> list[Quota]:
@@ -191,10 +177,10 @@ def open_budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
 def refresh_limits(organization: Organization, now: datetime) -> None:
     """Writes the limits as they are configured now onto the open budgets, so that every page shows them at once."""
     books.lock([organization.pk])
-    tier = tier_limit(organization, now)
+    tier = standing(organization, now).tier
     budgets = list(Budget.objects.filter(organization=organization, window_end__gt=now).select_related("quota"))
     for budget in budgets:
-        budget.limit = budget.quota.limit if budget.quota else tier.amount
+        budget.limit = budget.quota.limit if budget.quota else tier.monthly_limit_usd
     Budget.objects.bulk_update(budgets, ["limit"])
 
 
@@ -204,12 +190,12 @@ def recount(quota: Quota) -> None:
     Budget.objects.filter(quota=quota).delete()
 
 
-def _limits(owner: Owner, now: datetime, quotas: Sequence[Quota], tier: TierLimit) -> tuple[Limit, ...]:
+def _limits(owner: Owner, now: datetime, quotas: Sequence[Quota], tier: UsageTier) -> tuple[Limit, ...]:
     of_quotas = (limit_of(quota, now) for quota in quotas if binds(quota, owner))
     return (*_of_tier(owner, now, tier), *of_quotas)
 
 
-def _of_tier(owner: Owner, now: datetime, tier: TierLimit) -> Iterator[Limit]:
+def _of_tier(owner: Owner, now: datetime, tier: UsageTier) -> Iterator[Limit]:
     """The tier's monthly limit, on the organization and on each project alike: no project can spend more than all."""
     for scope, of in ((Scope.ORGANIZATION, owner.organization), (Scope.PROJECT, owner.project)):
         yield Limit(
@@ -219,10 +205,10 @@ def _of_tier(owner: Owner, now: datetime, tier: TierLimit) -> Iterator[Limit]:
             project_id=owner.project.pk if scope == Scope.PROJECT else None,
             owner_id=str(of.pk),
             name=of.name,
-            origin=f"usage tier {tier.tier}",
+            origin=f"usage tier {tier.number}",
             measure=Measure.USD,
             model="",
-            amount=tier.amount,
+            amount=tier.monthly_limit_usd,
             window=month_of(now),
         )
 

@@ -6,7 +6,7 @@ the book's head pointing at a line that is not there.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -77,15 +77,6 @@ def first_break(lines: Iterable[tuple[Line, str]], *, head_sequence: int, head_s
     if expected - 1 != head_sequence or previous != head_seal:
         return Break(expected, f"the book ends at line {expected - 1}, and its head says {head_sequence}")
     return None
-
-
-def seals(lines: Sequence[Line], previous: str) -> list[str]:
-    """The seals of consecutive lines."""
-    made = []
-    for line in lines:
-        previous = seal(line, previous)
-        made.append(previous)
-    return made
 
 
 def _amount(amount: Decimal) -> str:

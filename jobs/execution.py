@@ -128,8 +128,7 @@ def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
     """Waits until the rate limits let the call start; False when the attempt was given back to the queue instead."""
     job = attempt.job
     now = database_now()
-    entry = catalogue.find(job.model)
-    family = entry.model.family if entry else job.model
+    family = _family_of(job)
     organization = job.project.organization
     tier = standing(organization, now).tier.number
     limits = rate_limit(tier, family, organization.terms_date(now))
@@ -161,6 +160,12 @@ def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
         _free_connection()
         time.sleep(admission.wait_seconds)
     return True
+
+
+def _family_of(job: Job) -> str:
+    """The name under which the rate limits of the job's model are kept."""
+    entry = catalogue.find(job.model)
+    return entry.model.family if entry else job.model
 
 
 def _body(job: Job, attempt: Attempt) -> dict[str, object]:
@@ -204,11 +209,8 @@ def _tries(attempt: Attempt) -> int:
 
 def _hold_back(job: Job, seconds: float) -> None:
     """The provider is full for everybody on this account, not for this call alone."""
-    entry = catalogue.find(job.model)
     try:
-        limiter.hold_back(
-            limiter.account_of(access_of(job.project)), entry.model.family if entry else job.model, seconds
-        )
+        limiter.hold_back(limiter.account_of(access_of(job.project)), _family_of(job), seconds)
     except limiter.LimiterAway as away:
         logger.warning("a 429 was not passed on to the limiter: %s", away)
 

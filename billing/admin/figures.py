@@ -4,14 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet, Sum
 
-from accounts.models import Organization, Payment, Project, TierOverride
-from accounts.tiers import qualified, standing, tiers_on
+from accounts.models import Organization, Project
+from accounts.tiers import standings
 from billing.admin.money import dollars
 from billing.admin.months import Month
 from billing.budgets import BudgetState, Owner, limits_of_all, quotas_at, state_of
@@ -103,27 +101,6 @@ class MonthOfSpend:
         return not self.total.totals["calls"] and not self.adjusted
 
 
-def monthly_limits(organizations: Sequence[Organization], now: datetime) -> dict[UUID, Decimal]:
-    """The limit that each organization's tier brings now: `standing` of many, in as many queries as of few."""
-    payments = _by_organization(Payment.objects.filter(organization__in=organizations, paid_at__lte=now))
-    overrides = _by_organization(
-        TierOverride.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now), organization__in=organizations)
-    )
-    tiers = {day: tiers_on(day) for day in {organization.terms_date(now) for organization in organizations}}
-    limits = {}
-    for organization in organizations:
-        known = tiers[organization.terms_date(now)]
-        paid = payments.get(organization.pk, [])
-        newest = max(overrides.get(organization.pk, []), key=lambda o: (o.created_at, o.pk), default=None)
-        if newest is not None and newest.tier in known:
-            limits[organization.pk] = known[newest.tier].monthly_limit_usd
-        elif known:
-            days = (now - min(p.paid_at for p in paid)).days if paid else None
-            paid_usd = sum((p.amount_usd for p in paid), ZERO)
-            limits[organization.pk] = qualified(list(known.values()), paid_usd=paid_usd, days=days).monthly_limit_usd
-    return limits
-
-
 def overview(organizations: Sequence[Organization], month: Month, now: datetime) -> list[Owned]:
     """How full each organization's limit stands in the open month."""
     budgets = {
@@ -135,7 +112,7 @@ def overview(organizations: Sequence[Organization], month: Month, now: datetime)
             window_start=month.window.start,
         )
     }
-    limits = monthly_limits(organizations, now)
+    limits = _tier_limits(organizations, now)
     return [Owned(o, _fill(budgets.get(o.pk), limits.get(o.pk), month, ZERO)) for o in organizations]
 
 
@@ -144,7 +121,7 @@ def month_of_spend(organization: Organization, project: Project | None, month: M
     rows = rows_between(month.first_day, month.end_day, organization=organization)
     adjusted = _adjustments(organization, month)
     budgets = _budgets(organization, month)
-    limit = _tier_limit(organization, now) if month.is_current else None
+    limit = _tier_limits([organization], now).get(organization.pk) if month.is_current else None
     spent = total(rows)
     whole = _fill(budgets.of_tier.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
     shown = rows if project is None else rows.filter(project=project)
@@ -245,11 +222,13 @@ def _fill(budget: Budget | None, configured: Decimal | None, month: Month, recor
     return Fill(budget.limit if limit is None else limit, budget.spent, budget.held)
 
 
-def _tier_limit(organization: Organization, now: datetime) -> Decimal | None:
+def _tier_limits(organizations: Iterable[Organization], now: datetime) -> dict[UUID, Decimal]:
+    """The limit that each organization's tier brings now; none where no tier exists at all."""
     try:
-        return standing(organization, now).tier.monthly_limit_usd
+        stands = standings(organizations, now)
     except LookupError:
-        return None  # no tier exists at all
+        return {}
+    return {pk: stand.tier.monthly_limit_usd for pk, stand in stands.items()}
 
 
 def _adjustments(organization: Organization, month: Month) -> dict[UUID, Decimal]:
@@ -258,8 +237,3 @@ def _adjustments(organization: Organization, month: Month) -> dict[UUID, Decimal
         organization=organization, kind=EntryKind.ADJUST, window_start=month.window.start
     )
     return dict(entries.order_by().values_list("project_id").annotate(Sum("spent_change_usd")))
-
-
-def _by_organization(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
-    ordered = sorted(rows, key=lambda row: row.organization_id)
-    return {pk: list(group) for pk, group in groupby(ordered, key=lambda row: row.organization_id)}

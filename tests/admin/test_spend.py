@@ -12,10 +12,10 @@ from uuid_utils.compat import uuid7
 
 from accounts.api_keys import issue
 from accounts.models import Organization, Payment, Project, Team, TierOverride, User
-from accounts.tiers import standing
+from accounts.tiers import standing, standings
 from billing import ledger, rollups
 from billing.admin.chart import HEIGHT, chart_of
-from billing.admin.figures import Fill, month_of_spend, monthly_limits
+from billing.admin.figures import Fill, month_of_spend
 from billing.admin.money import dollars
 from billing.admin.months import Month, current_month, month_named
 from billing.clock import database_now
@@ -263,7 +263,7 @@ def test_unknown_organization(admin: Client):
 
 
 def test_many_limits_are_the_limit_of_each(db, organization: Organization, owner: User):
-    """`monthly_limits` is `standing` for many; they must never differ."""
+    """`standings` is `standing` for many; they must never differ."""
     now = database_now()
     for number, (paid, days) in enumerate([(None, 0), (5, 1), (50, 3), (50, 7), (100, 8), (250, 14), (1000, 31)]):
         other = Organization.objects.create(name=f"O{number}", slug=f"o{number}", terms_on=organization.terms_on)
@@ -274,7 +274,8 @@ def test_many_limits_are_the_limit_of_each(db, organization: Organization, owner
         TierOverride.objects.create(organization=today, tier=tier, reason="a test", actor=owner, ends_at=ends_at)
     everybody = list(Organization.objects.all())
     expected = {one.pk: standing(one, now).tier.monthly_limit_usd for one in everybody}
-    assert monthly_limits(everybody, now) == expected
+    many = standings(everybody, now)
+    assert {pk: stand.tier.monthly_limit_usd for pk, stand in many.items()} == expected
     assert len(set(expected.values())) > 4
 
 

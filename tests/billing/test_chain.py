@@ -5,10 +5,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 
 from billing import books, chain
 from billing.models import Book, LedgerEntry
+from tests.billing.conftest import as_owner
 
 D = Decimal
 
@@ -33,14 +33,6 @@ def organization(book):
         else:
             book.doubt(reference)
     return book.project.organization
-
-
-def as_owner(statement: str, *values) -> None:
-    """Changes a line as whoever owns the database may, with every trigger asleep."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(statement, values)
-        cursor.execute("SET session_replication_role = DEFAULT")
 
 
 def test_an_untouched_book_holds(organization):

@@ -6,23 +6,16 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import transaction
 
 from accounts.models import Team
 from billing import ledger
 from billing.clock import database_now
 from billing.models import Budget, LedgerEntry, SpendRollup
 from billing.verification import repair, verify
+from tests.billing.conftest import as_owner
 
 D = Decimal
-
-
-def as_owner(statement: str) -> None:
-    """Changes rows as whoever owns the database may, with every trigger asleep."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(statement)
-        cursor.execute("SET session_replication_role = DEFAULT")
 
 
 @pytest.fixture
