@@ -6,13 +6,36 @@ lock, however many claims.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
-from billing.chain import Line, seal
+from django.db import connection
+
+from billing.chain import Head, Line, extend
 from billing.models import Book, LedgerEntry
 
+# Before anything was closed.
+NEVER = datetime.min.replace(tzinfo=UTC)
 
-def lock(organization_ids: Iterable[UUID]) -> dict[UUID, Book]:
+_LOCK = (
+    "SELECT organization_id, head_sequence, head_seal, closed_until FROM billing_book "
+    # PostgreSQL locks the rows in the order in which it returns them.
+    "WHERE organization_id = ANY(%s) ORDER BY organization_id FOR UPDATE"
+)
+_WRITE = """
+    INSERT INTO billing_ledgerentry (sequence, seal, organization_id, project_id, team_id, reservation_id, kind,
+        held_change_usd, spent_change_usd, window_start, recorded_at, reason, actor_id, corrects)
+    SELECT * FROM unnest(%s::bigint[], %s::text[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
+        %s::numeric[], %s::numeric[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bigint[], %s::timestamptz[])
+"""
+_MOVE_HEADS = """
+    UPDATE billing_book SET head_sequence = new.sequence, head_seal = new.seal
+    FROM unnest(%s::uuid[], %s::bigint[], %s::text[]) AS new (organization, sequence, seal)
+    WHERE organization_id = new.organization
+"""
+
+
+def lock(organization_ids: Iterable[UUID]) -> dict[UUID, Head]:
     """The books of these organizations, locked until the transaction ends; made where they are missing."""
     wanted = sorted(set(organization_ids))
     found = _locked(wanted)
@@ -22,39 +45,46 @@ def lock(organization_ids: Iterable[UUID]) -> dict[UUID, Book]:
     return found
 
 
-def append(books: Mapping[UUID, Book], entries: Sequence[LedgerEntry]) -> None:
-    """Writes entries at the end of their organizations' locked books, sealed in the order given."""
-    for organization_id, book in books.items():
-        own = [entry for entry in entries if entry.organization_id == organization_id]
-        if not own:
-            continue
-        for entry in own:
-            entry.sequence = book.head_sequence + 1
-            entry.seal = seal(line_of(entry), book.head_seal)
-            book.head_sequence, book.head_seal = entry.sequence, entry.seal
-        book.save(update_fields=["head_sequence", "head_seal"])
-    LedgerEntry.objects.bulk_create(entries)
+def append(heads: Mapping[UUID, Head], lines: Sequence[Line]) -> None:
+    """Writes lines at the end of their organizations' locked books, sealed in the order given."""
+    by_book: dict[UUID, list[Line]] = {}
+    for line in lines:
+        by_book.setdefault(line.organization, []).append(line)
+    written = [pair for pk, own in by_book.items() for pair in extend(heads[pk], own)]
+    if not written:
+        return
+    moved = [heads[pk] for pk in by_book]
+    rows = [
+        (line.sequence, seal, line.organization, line.project, line.team, line.reservation, line.kind)
+        + (line.held_change_usd, line.spent_change_usd, line.window_start, line.recorded_at, line.reason, line.actor)
+        + (line.corrects,)
+        for line, seal in written
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITE, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(_MOVE_HEADS, [[h.organization for h in moved], [h.sequence for h in moved], [h.seal for h in moved]])
 
 
 def line_of(entry: LedgerEntry) -> Line:
     """What an entry says."""
     return Line(
-        organization=str(entry.organization_id),
-        sequence=entry.sequence,
+        organization=entry.organization_id,
         kind=entry.kind,
-        project=str(entry.project_id),
-        team=str(entry.team_id) if entry.team_id else None,
-        reservation=str(entry.reservation_id) if entry.reservation_id else None,
+        project=entry.project_id,
+        team=entry.team_id,
+        reservation=entry.reservation_id,
         held_change_usd=entry.held_change_usd,
         spent_change_usd=entry.spent_change_usd,
         window_start=entry.window_start,
         recorded_at=entry.recorded_at,
         reason=entry.reason,
         actor=entry.actor_id,
+        corrects=entry.corrects,
+        sequence=entry.sequence,
     )
 
 
-def _locked(organization_ids: Sequence[UUID]) -> dict[UUID, Book]:
-    # PostgreSQL locks the rows in the order in which it returns them.
-    rows = Book.objects.select_for_update().filter(pk__in=organization_ids).order_by("pk")
-    return {book.organization_id: book for book in rows}
+def _locked(organization_ids: Sequence[UUID]) -> dict[UUID, Head]:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [list(organization_ids)])
+        return {pk: Head(pk, sequence, seal, until or NEVER) for pk, sequence, seal, until in cursor.fetchall()}

@@ -1,96 +1,20 @@
-"""The limits that bind a call, and the budgets on which they are kept: which there are, and how full they stand."""
+"""The budgets on which limits are kept: which there are, how full they stand, and how one is opened."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from accounts.models import ApiKey, Organization, Project, UsageTier
+from accounts.models import ApiKey, Organization
 from accounts.tiers import standing, standings
 from billing import books
 from billing.counting import Amounts, held_in, spent_in
-from billing.models import Budget, Hold, Measure, Quota, Scope, WindowKind
-from billing.money import plain
-from billing.periods import Window, day_of, month_of, week_of
-
-# What identifies a budget: organization, quota, project, beginning of its window.
-Key = tuple[UUID, UUID | None, UUID | None, datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whom a call belongs to. A `model` of None stands for any: then the limits of every model are meant."""
-
-    project: Project
-    team_id: UUID | None = None
-    member_id: int | None = None
-    api_key_id: UUID | None = None
-    model: str | None = None
-
-    @property
-    def organization(self) -> Organization:
-        return self.project.organization
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A limit as it is configured now, in the window that is open, whether or not anything was ever used of it."""
-
-    scope: Scope
-    organization_id: UUID
-    quota_id: UUID | None
-    project_id: UUID | None
-    owner_id: str
-    name: str
-    origin: str  # what set it: 'usage tier 5' or 'quota'
-    measure: Measure
-    model: str
-    amount: Decimal
-    window: Window
-    is_hard: bool = True
-
-    @property
-    def key(self) -> Key:
-        return self.organization_id, self.quota_id, self.project_id, self.window.start
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetState:
-    """A limit and how full it stands, in the unit of its measure."""
-
-    limit: Limit
-    spent: Decimal
-    held: Decimal
-
-    @property
-    def remaining(self) -> Decimal:
-        """What a new hold may still take; zero when the limit was lowered below what is spent and held."""
-        return max(self.limit.amount - self.spent - self.held, Decimal(0))
-
-    def describe(self, required: Decimal | None = None) -> dict[str, Any]:
-        """The figures as they go to people and programs: decimal strings in the unit of `measure`, and instants."""
-        limit = self.limit
-        figures = {
-            "scope": limit.scope.value,
-            "id": limit.owner_id,
-            "name": limit.name,
-            "origin": limit.origin,
-            "measure": limit.measure.value,
-            "model": limit.model or None,
-            "is_hard": limit.is_hard,
-            "limit": plain(limit.measure, limit.amount),
-            "spent": plain(limit.measure, self.spent),
-            "held": plain(limit.measure, self.held),
-            "remaining": plain(limit.measure, self.remaining),
-            "window_start": f"{limit.window.start:%Y-%m-%dT%H:%M:%SZ}",
-            "resets_at": f"{limit.window.end:%Y-%m-%dT%H:%M:%SZ}",
-        }
-        return figures if required is None else {**figures, "required": plain(limit.measure, required)}
+from billing.grants import Account
+from billing.limits import BudgetState, Key, Limit, Owner, binding
+from billing.models import Budget, Hold, Quota, Scope
 
 
 def owner_of(api_key: ApiKey, model: str | None = None) -> Owner:
@@ -104,72 +28,75 @@ def limits_of(owner: Owner, now: datetime) -> tuple[Limit, ...]:
 
     The tier's on the organization and on the project, and each quota.
     """
-    return _limits(owner, now, quotas_at([owner.organization.pk], now), standing(owner.organization, now).tier)
+    return limits_of_all([owner], now)[owner]
 
 
 def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
     """The same for many owners, in as many queries as for one. Raises LookupError if no tier row exists at all."""
     owners = list(dict.fromkeys(owners))
-    organizations = {owner.organization.pk: owner.organization for owner in owners}
-    quotas, stands = quotas_at(organizations, now), standings(organizations.values(), now)
-    return {owner: _limits(owner, now, quotas, stands[owner.organization.pk].tier) for owner in owners}
+    stands = standings({owner.organization.pk: owner.organization for owner in owners}.values(), now)
+    quotas: dict[UUID, list[Quota]] = {pk: [] for pk in stands}
+    for quota in quotas_at(stands, now).filter(_of_owners(owners)):
+        quotas[quota.organization_id].append(quota)
+    return {
+        owner: binding(owner, quotas[owner.organization.pk], stands[owner.organization.pk].tier, now)
+        for owner in owners
+    }
 
 
-def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> list[Quota]:
-    """The quotas of these organizations that bind at an instant, in a stable order."""
+def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota]:
+    """The quotas of these organizations that are in force at an instant, in a stable order."""
     begun = Q(starts_at__isnull=True) | Q(starts_at__lte=now)
     not_over = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
     rows = Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids))
-    return list(rows.select_related("organization", "team", "project", "member", "api_key").order_by("id"))
+    return rows.select_related("organization", "team", "project", "member", "api_key").order_by("id")
 
 
-def window_of(quota: Quota, now: datetime) -> Window:
-    """The window of a quota that an instant lies in."""
-    match WindowKind(quota.window):
-        case WindowKind.DAY:
-            return day_of(now)
-        case WindowKind.WEEK:
-            return week_of(now)
-        case WindowKind.MONTH:
-            return month_of(now)
-        case WindowKind.FIXED:
-            assert quota.starts_at, "a constraint says so"
-            assert quota.expires_at, "a constraint says so"
-            return Window(quota.starts_at, quota.expires_at)
+def _of_owners(owners: Sequence[Owner]) -> Q:
+    """The quotas that one of these owners may be bound by; an organization may have thousands that bind others."""
+    return (
+        Q(scope=Scope.ORGANIZATION)
+        | Q(team_id__in={owner.team_id for owner in owners if owner.team_id})
+        | Q(project_id__in={owner.project.pk for owner in owners})
+        | Q(member_id__in={owner.member_id for owner in owners if owner.member_id})
+        | Q(api_key_id__in={owner.api_key_id for owner in owners if owner.api_key_id})
+    )
 
 
 def states_of(owner: Owner, now: datetime) -> list[BudgetState]:
     """Every limit that binds an owner's calls now, and how full it stands. What was never opened is counted."""
     limits = limits_of(owner, now)
-    found = _budgets(limits)
+    found = _accounts(limits)
     return [state_of(limit, found.get(limit.key)) for limit in limits]
 
 
-def state_of(limit: Limit, budget: Budget | None) -> BudgetState:
+def state_of(limit: Limit, account: Account | Budget | None) -> BudgetState:
     """How full a limit stands on its budget; by count where it has none yet, as a quota that was just made."""
-    if budget is not None:
-        return BudgetState(limit, budget.spent, budget.held)
+    if account is not None:
+        return BudgetState(limit, account.spent, account.held)
     held = held_in(limit, limit.window)
     return BudgetState(
         limit, spent_in(limit, limit.window), sum((h.of(limit.measure) for h in held.values()), Decimal(0))
     )
 
 
-def open_budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
-    """The budget rows of these limits by key, with the limits as they stand now. The organizations' books are locked.
+def account_of(limit: Limit) -> Account | None:
+    """The budget of one limit as it stands, or None where it was never opened."""
+    return _accounts([limit]).get(limit.key)
+
+
+def open_accounts(limits: Iterable[Limit]) -> dict[Key, Account]:
+    """The budgets of these limits by key, with the limits as they stand now. The organizations' books are locked.
 
     A budget that is opened in the middle of its window starts with all that was used in it: a quota counts from the
     beginning of its window, and not from the moment at which somebody thought of it.
     """
     wanted = {limit.key: limit for limit in limits}
-    found = _budgets(wanted.values())
-    changed = []
-    for key, budget in found.items():
-        if budget.limit != wanted[key].amount:
-            budget.limit = wanted[key].amount
-            changed.append(budget)
-    if changed:
-        Budget.objects.bulk_update(changed, ["limit"])
+    found = _accounts(wanted.values())
+    for key, account in found.items():
+        if account.limit != wanted[key].amount:
+            account.limit = wanted[key].amount
+            Budget.objects.filter(pk=account.budget_id).update(limit=account.limit)
     return found | {key: _open(limit) for key, limit in wanted.items() if key not in found}
 
 
@@ -190,67 +117,8 @@ def recount(quota: Quota) -> None:
     Budget.objects.filter(quota=quota).delete()
 
 
-def _limits(owner: Owner, now: datetime, quotas: Sequence[Quota], tier: UsageTier) -> tuple[Limit, ...]:
-    of_quotas = (limit_of(quota, now) for quota in quotas if binds(quota, owner))
-    return (*_of_tier(owner, now, tier), *of_quotas)
-
-
-def _of_tier(owner: Owner, now: datetime, tier: UsageTier) -> Iterator[Limit]:
-    """The tier's monthly limit, on the organization and on each project alike: no project can spend more than all."""
-    for scope, of in ((Scope.ORGANIZATION, owner.organization), (Scope.PROJECT, owner.project)):
-        yield Limit(
-            scope=scope,
-            organization_id=owner.organization.pk,
-            quota_id=None,
-            project_id=owner.project.pk if scope == Scope.PROJECT else None,
-            owner_id=str(of.pk),
-            name=of.name,
-            origin=f"usage tier {tier.number}",
-            measure=Measure.USD,
-            model="",
-            amount=tier.monthly_limit_usd,
-            window=month_of(now),
-        )
-
-
-def binds(quota: Quota, owner: Owner) -> bool:
-    """Whether a quota binds the calls of an owner."""
-    if quota.organization_id != owner.organization.pk or (quota.model and owner.model not in (None, quota.model)):
-        return False
-    match Scope(quota.scope):
-        case Scope.ORGANIZATION:
-            return True
-        case Scope.TEAM:
-            return quota.team_id == owner.team_id
-        case Scope.PROJECT:
-            return quota.project_id == owner.project.pk
-        case Scope.MEMBER:
-            return quota.member_id == owner.member_id
-        case Scope.KEY:
-            return quota.api_key_id == owner.api_key_id
-
-
-def limit_of(quota: Quota, now: datetime) -> Limit:
-    """A quota as the limit that it is in the window that is open at an instant."""
-    owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
-    return Limit(
-        scope=Scope(quota.scope),
-        organization_id=quota.organization_id,
-        quota_id=quota.pk,
-        project_id=quota.project_id,
-        owner_id=str(owner_id),
-        name=quota.owner_name,
-        origin="quota",
-        measure=Measure(quota.measure),
-        model=quota.model,
-        amount=quota.limit,
-        window=window_of(quota, now),
-        is_hard=quota.is_hard,
-    )
-
-
-def _budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
-    """The rows that there are for these limits, in one query."""
+def _accounts(limits: Iterable[Limit]) -> dict[Key, Account]:
+    """The budgets that there are for these limits, in one query."""
     wanted = {limit.key for limit in limits}
     if not wanted:
         return {}
@@ -260,12 +128,11 @@ def _budgets(limits: Iterable[Limit]) -> dict[Key, Budget]:
         | Q(quota__isnull=True, project_id__in={key[2] for key in wanted if key[2]}),
         organization_id__in={key[0] for key in wanted},
         window_start__in={key[3] for key in wanted},
-    )
-    found = {(row.organization_id, row.quota_id, row.project_id, row.window_start): row for row in rows}
-    return {key: row for key, row in found.items() if key in wanted}
+    ).values_list("organization_id", "quota_id", "project_id", "window_start", "pk", "limit", "held", "spent")
+    return {row[:4]: Account(*row[4:]) for row in rows if row[:4] in wanted}
 
 
-def _open(limit: Limit) -> Budget:
+def _open(limit: Limit) -> Account:
     """A new budget with all that was used and is held in its window."""
     held: Mapping[UUID, Amounts] = held_in(limit, limit.window)
     budget = Budget.objects.create(
@@ -284,4 +151,4 @@ def _open(limit: Limit) -> Budget:
         Hold(reservation_id=reservation_id, budget=budget, amount=amounts.of(limit.measure))
         for reservation_id, amounts in held.items()
     )
-    return budget
+    return Account(budget.pk, budget.limit, budget.held, budget.spent)

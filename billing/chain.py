@@ -11,27 +11,39 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 # The seal before the first line of every book.
 GENESIS = "0" * 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
-    """What a ledger entry says, as plain values."""
+    """What a ledger entry says, as plain values. `corrects` is the closed month whose late truth it books, or None."""
 
-    organization: str
-    sequence: int
+    organization: UUID
     kind: str
-    project: str
-    team: str | None
-    reservation: str | None
+    project: UUID
+    team: UUID | None
+    reservation: UUID | None
     held_change_usd: Decimal
     spent_change_usd: Decimal
     window_start: datetime
     recorded_at: datetime
-    reason: str
-    actor: int | None
+    reason: str = ""
+    actor: int | None = None
+    corrects: datetime | None = None
+    sequence: int = 0  # given by the book
+
+
+@dataclass(slots=True)
+class Head:
+    """The end of an organization's book, behind its lock, and the instant until which its months are closed."""
+
+    organization: UUID
+    sequence: int
+    seal: str
+    closed_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +54,27 @@ class Break:
     reason: str
 
 
+def extend(head: Head, lines: Iterable[Line]) -> list[tuple[Line, str]]:
+    """Puts lines at the end of a book, in order: each with its seal, and the head moved to the last of them."""
+    sealed = []
+    for line in lines:
+        head.sequence += 1
+        line.sequence = head.sequence
+        head.seal = seal(line, head.seal)
+        sealed.append((line, head.seal))
+    return sealed
+
+
 def seal(line: Line, previous: str) -> str:
     """The seal of a line after the one with the seal `previous`: 64 hexadecimal digits of SHA-256."""
     said: list[Any] = [
         previous,
-        line.organization,
+        str(line.organization),
         line.sequence,
         line.kind,
-        line.project,
-        line.team,
-        line.reservation,
+        str(line.project),
+        _name(line.team),
+        _name(line.reservation),
         _amount(line.held_change_usd),
         _amount(line.spent_change_usd),
         _instant(line.window_start),
@@ -59,6 +82,8 @@ def seal(line: Line, previous: str) -> str:
         line.reason,
         line.actor,
     ]
+    if line.corrects is not None:
+        said.append(_instant(line.corrects))
     return hashlib.sha256(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -77,6 +102,10 @@ def first_break(lines: Iterable[tuple[Line, str]], *, head_sequence: int, head_s
     if expected - 1 != head_sequence or previous != head_seal:
         return Break(expected, f"the book ends at line {expected - 1}, and its head says {head_sequence}")
     return None
+
+
+def _name(row: UUID | None) -> str | None:
+    return str(row) if row else None
 
 
 def _amount(amount: Decimal) -> str:

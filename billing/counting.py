@@ -92,7 +92,7 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
         rows: Any = SpendRollup.objects.filter(owner, day__gte=window.start.date(), day__lt=window.end.date())
         jobs: Any = F("calls")
     else:
-        rows = UsageRecord.objects.filter(owner, dispatched_at__gte=window.start, dispatched_at__lt=window.end)
+        rows = UsageRecord.objects.filter(owner, booked_at__gte=window.start, booked_at__lt=window.end)
         jobs = None
     if limit.measure == Measure.JOBS:
         used = rows.aggregate(sum=Sum(jobs))["sum"] if jobs is not None else rows.count()

@@ -1,5 +1,7 @@
 """What can go wrong with money."""
 
+from datetime import datetime
+
 from accounts.errors import DomainError
 
 
@@ -25,3 +27,15 @@ class AlreadyReleased(DomainError):
     """The reservation was released before; what was billed since then is late truth and needs an adjustment."""
 
     code = "reservation_released"
+
+
+class MonthStillOpen(DomainError):
+    """A month that is not over can not be closed."""
+
+    code = "month_open"
+
+    def __init__(self, instant: datetime, now: datetime):
+        super().__init__(
+            f"Months can be closed once they are over: {instant:%Y-%m-%d %H:%M} UTC lies ahead of the database's clock, "
+            f"which shows {now:%Y-%m-%d %H:%M}."
+        )

@@ -21,10 +21,10 @@ _ADD = (
 
 
 def add(record: UsageRecord) -> None:
-    """Adds a usage record to the totals of the day on which its call was dispatched, UTC."""
+    """Adds a usage record to the totals of the day on which it was booked, UTC."""
     empty = int(record.is_empty)
     values = [
-        record.dispatched_at.date(),
+        record.booked_at.date(),
         *(getattr(record, name) for name in OWNER),
         1,
         empty,

@@ -15,9 +15,9 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from accounts.models import Organization
-from billing import books, chain, rollups
+from billing import books, chain, closing, rollups
 from billing.counting import bound_of, spent_in
-from billing.models import Book, Budget, LedgerEntry, Measure, Reservation, Scope, UsageRecord
+from billing.models import Book, Budget, ClosedMonth, LedgerEntry, Measure, Reservation, Scope, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.money import usd
@@ -70,6 +70,34 @@ def _chain(organization: Organization) -> Iterator[Difference]:
     broken = chain.first_break(lines, head_sequence=book.head_sequence, head_seal=book.head_seal)
     if broken is not None:
         yield Difference("chain", f"line {broken.sequence}", broken.reason, is_derived=False)
+
+
+def _closed_months(organization: Organization) -> Iterator[Difference]:
+    """Each closed month has the lines, the sum and the hash that it was closed with, and none is missing."""
+    until = Book.objects.get(organization=organization).closed_until
+    expected_start, seal = None, chain.GENESIS
+    for month in ClosedMonth.objects.filter(organization=organization).order_by("starts_at"):
+        if expected_start not in (None, month.starts_at):
+            break
+        said = closing.statement(organization.pk, Window(month.starts_at, month.ends_at), seal)
+        if (said.lines, said.spent_usd, said.seal) != (month.lines, month.spent_usd, month.seal):
+            yield Difference(
+                "closed months",
+                f"{month.starts_at:%Y-%m}",
+                f"it was closed with {month.lines} lines and {usd(month.spent_usd)} USD; the book has {said.lines} and "
+                f"{usd(said.spent_usd)}" + ("" if said.seal == month.seal else ", and not the same ones"),
+                is_derived=False,
+            )
+        expected_start, seal = month.ends_at, month.seal
+    if expected_start != until:
+        yield Difference(
+            "closed months",
+            f"{expected_start:%Y-%m}" if expected_start else "the first",
+            f"the book is closed until {until:%Y-%m-%d} and the closed months are not without a gap up to there"
+            if until
+            else "there are closed months, and the book says that none is",
+            is_derived=False,
+        )
 
 
 def _reservations(organization: Organization) -> Iterator[Difference]:
@@ -140,7 +168,7 @@ def _rollups(organization: Organization) -> Iterator[Difference]:
     # Names of columns only; the organization is a parameter.
     query = f"""
         WITH moves ({key}, {", ".join(TOTALS)}) AS (
-            SELECT (dispatched_at AT TIME ZONE 'UTC')::date, {", ".join(OWNER)}, {added}
+            SELECT (booked_at AT TIME ZONE 'UTC')::date, {", ".join(OWNER)}, {added}
             FROM billing_usagerecord WHERE organization_id = %(organization)s
             UNION ALL
             SELECT {key}, {taken} FROM billing_spendrollup WHERE organization_id = %(organization)s
@@ -179,6 +207,7 @@ def _budgets(organization: Organization) -> Iterator[Difference]:
 
 CHECKS: dict[str, Check] = {
     "chain": _chain,
+    "closed months": _closed_months,
     "reservations": _reservations,
     "usage records": _usage_records,
     "rollups": _rollups,

@@ -62,6 +62,8 @@ CLAIM_LEASE_SECONDS = env.float("BURSAR_CLAIM_LEASE_SECONDS", default=15.0)
 STORE_COMPLETIONS = env.bool("BURSAR_STORE_COMPLETIONS", default=True)
 MAX_ATTEMPTS = env.int("BURSAR_MAX_ATTEMPTS", default=8)
 IDEMPOTENCY_KEEP_DAYS = env.int("BURSAR_IDEMPOTENCY_KEEP_DAYS", default=7)
+# Days after its end on which a month closes by itself; calls that ran over its edge are booked in it until then.
+CLOSE_MONTHS_AFTER_DAYS = env.int("BURSAR_CLOSE_MONTHS_AFTER_DAYS", default=3)
 # Pauses a worker at a named step of the path; for tests of crashes only.
 PAUSE_AT = env.str("BURSAR_PAUSE_AT", default="")
 
@@ -201,6 +203,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout"
 CELERY_BEAT_SCHEDULE = {
     "dispatch queued jobs": {"task": "jobs.tasks.dispatch", "schedule": 1.0, "options": {"expires": 5}},
     "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 5.0, "options": {"expires": 10}},
+    "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
     "forget old idempotency keys": {"task": "jobs.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")

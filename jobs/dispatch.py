@@ -24,7 +24,7 @@ from accounts.errors import DomainError
 from accounts.models import RateLimit
 from accounts.tiers import Standing, rate_limit, standing
 from billing import ledger
-from billing.budgets import Owner
+from billing.limits import Owner
 from billing.clock import database_now
 from billing.ledger import Claim, Refusal
 from billing.models import Price

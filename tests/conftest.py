@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from accounts import api_keys
 from accounts.api_keys import IssuedKey
 from accounts.models import Membership, Organization, Payment, Project, Role, User
-from billing.budgets import Owner
+from billing.limits import Owner
 from billing.ledger import Claim
 from billing.prices import price_on
 

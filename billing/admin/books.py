@@ -296,7 +296,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     list_select_related = ("organization", "project")
     search_fields = ("model", "snapshot", "organization__name", "project__name", "project__slug")
     id_fields = ("pk", "reservation_id", "reservation__reference", "project_id", "organization_id", "api_key_id")
-    date_hierarchy = "dispatched_at"
+    date_hierarchy = "booked_at"
     ordering = ("-recorded_at",)
     fieldsets = (
         (None, {"fields": ("organization", "project", "team_id", "member_id", "api_key_id", "reservation_page")}),
@@ -336,7 +336,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Times", {"fields": ("dispatched_at", "recorded_at", month_column)}),
+        ("Times", {"fields": ("dispatched_at", "booked_at", "recorded_at", month_column)}),
     )
 
     @admin.display(description="reasoning share")

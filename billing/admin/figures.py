@@ -12,7 +12,8 @@ from accounts.models import Organization, Project
 from accounts.tiers import standings
 from billing.admin.money import dollars
 from billing.admin.months import Month
-from billing.budgets import BudgetState, Owner, limits_of_all, quotas_at, state_of
+from billing.budgets import limits_of_all, quotas_at, state_of
+from billing.limits import BudgetState, Owner
 from billing.models import Budget, LedgerEntry, Measure, Scope, SpendRollup, WindowKind
 from billing.models.entries import EntryKind
 from billing.spend import SpendLine, lines, rows_between, total

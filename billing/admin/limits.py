@@ -17,8 +17,9 @@ from accounts.admin.base import BursarAdmin, badge, list_of
 from accounts.models import Organization
 from billing import books
 from billing.admin.money import amount_column, in_words, usd_column, window_in_words
-from billing.budgets import BudgetState, limit_of, open_budgets, recount, refresh_limits, state_of
+from billing.budgets import account_of, open_accounts, recount, refresh_limits, state_of
 from billing.clock import database_now
+from billing.limits import BudgetState, limit_of
 from billing.models import Budget, Hold, Price, Quota
 
 # The fields that decide what a quota counts. Whoever changes one of them has it counted anew.
@@ -78,8 +79,7 @@ class MovesLimits(BursarAdmin):
 def state_now(quota: Quota, now: datetime) -> BudgetState:
     """How full a quota stands; counted where nothing was opened yet."""
     limit = limit_of(quota, now)
-    budget = Budget.objects.filter(quota=quota, window_start=limit.window.start).first()
-    return state_of(limit, budget)
+    return state_of(limit, account_of(limit))
 
 
 def _binds_at(quota: Quota, now: datetime) -> bool:
@@ -179,7 +179,7 @@ class QuotaAdmin(MovesLimits):
             recount(obj)
         now = database_now()
         if _binds_at(obj, now):
-            open_budgets([limit_of(obj, now)])
+            open_accounts([limit_of(obj, now)])
 
     @transaction.atomic
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:

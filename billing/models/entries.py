@@ -27,6 +27,9 @@ class Book(models.Model):
     organization = models.OneToOneField(Organization, on_delete=models.CASCADE, primary_key=True, related_name="book")
     head_sequence = models.BigIntegerField(default=0, help_text="How many lines it has.")
     head_seal = models.CharField(max_length=64, default=GENESIS, help_text="The seal of its last line.")
+    closed_until = models.DateTimeField(
+        null=True, blank=True, help_text="The months before this instant are closed. Empty: none is."
+    )
 
     class Meta:
         ordering = ("organization",)
@@ -51,6 +54,9 @@ class LedgerEntry(models.Model):
     spent_change_usd = UsdField()
     window_start = models.DateTimeField(help_text="The month that the amount belongs to.")
     recorded_at = models.DateTimeField()
+    corrects = models.DateTimeField(
+        null=True, blank=True, help_text="The month that this late truth is about, where that one was closed."
+    )
     reason = models.CharField(max_length=500, blank=True)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"

@@ -43,13 +43,16 @@ class UsageRecord(models.Model):
     is_overrun = models.BooleanField(default=False, help_text="The bill came out above the bound that was held.")
     window_start = models.DateTimeField()
     dispatched_at = models.DateTimeField()
+    booked_at = models.DateTimeField(
+        help_text="When its money counts: at its dispatch, or when it was learnt, where that month was closed."
+    )
     recorded_at = models.DateTimeField()
 
     class Meta:
         ordering = ("-recorded_at",)
         indexes: ClassVar = [
-            models.Index(fields=["project", "-dispatched_at"]),
-            models.Index(fields=["organization", "-dispatched_at"]),
+            models.Index(fields=["project", "-booked_at"]),
+            models.Index(fields=["organization", "-booked_at"]),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -71,7 +74,7 @@ class UsageRecord(models.Model):
 class SpendRollup(models.Model):
     """Totals of usage records by day and owner; derived, and safe to drop."""
 
-    day = models.DateField(help_text="The UTC day on which the calls were dispatched.")
+    day = models.DateField(help_text="The UTC day on which the calls were booked.")
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
     team_id = models.UUIDField(null=True, blank=True)

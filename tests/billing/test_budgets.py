@@ -11,8 +11,9 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import books, ledger, rollups
-from billing.budgets import Owner, limits_of, refresh_limits, states_of
+from billing import books, grants, ledger, rollups
+from billing.limits import Owner
+from billing.budgets import limits_of, refresh_limits, states_of
 from billing.clock import database_now
 from billing.models import Book, Budget, Hold, LedgerEntry, Price, Quota, Reservation, Scope, UsageRecord
 from billing.periods import month_of
@@ -173,7 +174,7 @@ def test_a_quota_lowered_meanwhile_is_seen_by_whoever_waited_for_the_lock(book):
 # --- What stands behind the sums --------------------------------------------------------------------------------------
 def test_a_hold_is_not_granted_on_a_mistaken_check_either(book, monkeypatch):
     book.quota("1")
-    monkeypatch.setattr(ledger, "_fits", lambda *args: True)
+    monkeypatch.setattr(grants, "fits", lambda *args: True)
     with pytest.raises(AssertionError, match="nothing was held"):
         book.reserve(book.claim("0.6"), book.claim("0.6"))
     assert not Reservation.objects.exists()
@@ -182,10 +183,10 @@ def test_a_hold_is_not_granted_on_a_mistaken_check_either(book, monkeypatch):
 
 def test_a_reservation_is_not_resolved_twice_behind_the_lock(book):
     reference = book.hold("1")
-    reservation = Reservation.objects.get(reference=reference)
+    row = ledger.storage.reserved(reference)
     book.release(reference)
     with pytest.raises(AssertionError, match="resolved twice"):
-        ledger._resolve(reservation, "settled", timezone.now(), settled_usd=D(1))
+        ledger._resolve(row, "settled", timezone.now(), D(1))
 
 
 def test_one_reference_is_reserved_once(book):

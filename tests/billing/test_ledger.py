@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from accounts.models import Payment, Project
 from billing import ledger, rollups
-from billing.budgets import Owner, refresh_limits, states_of
+from billing.budgets import refresh_limits, states_of
+from billing.limits import Owner
 from billing.errors import AlreadyReleased, NoSuchReservation
 from billing.models import Budget, LedgerEntry, Reservation, SpendRollup, UsageRecord
 
@@ -184,7 +185,7 @@ def test_the_database_refuses_to_change_or_delete_a_line_of_the_book(book, state
 
 def test_a_call_belongs_to_the_month_in_which_it_was_dispatched(book, monkeypatch):
     last_month = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(microseconds=1)
-    monkeypatch.setattr(ledger, "database_now", lambda: last_month)
+    monkeypatch.setattr(ledger.storage, "now", lambda: last_month)
     reference = book.hold("2.5")
     monkeypatch.undo()
     record = book.settle(reference, output=1000)

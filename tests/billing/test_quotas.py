@@ -11,7 +11,8 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import Membership, Role, Team, User
 from billing import ledger
-from billing.budgets import Owner, limits_of, owner_of, recount, states_of
+from billing.limits import Owner
+from billing.budgets import limits_of, owner_of, recount, states_of
 from billing.models import Budget, Quota
 from billing.periods import day_of, month_of, week_of
 
@@ -114,10 +115,10 @@ def test_a_new_window_begins_empty(book, monkeypatch, window):
     quota = book.quota("1", window=window)
     now = datetime(2026, 3, 18, 12, tzinfo=UTC)
     ends = {"day": day_of, "week": week_of, "month": month_of}[window](now).end
-    monkeypatch.setattr(ledger, "database_now", lambda: ends - timedelta(microseconds=1))
+    monkeypatch.setattr(ledger.storage, "now", lambda: ends - timedelta(microseconds=1))
     book.hold("1")
     assert len(book.reserve(book.claim("1"))) == 1
-    monkeypatch.setattr(ledger, "database_now", lambda: ends)
+    monkeypatch.setattr(ledger.storage, "now", lambda: ends)
     book.hold("1")
     assert [budget.held for budget in Budget.objects.filter(quota=quota)] == [D(1), D(1)]
 
@@ -127,7 +128,7 @@ def test_a_fixed_window_runs_from_its_start_to_its_expiry_and_binds_in_between_a
     end = start + timedelta(days=3, hours=5)
     quota = book.quota("1", window="fixed", starts_at=start, expires_at=end)
     for instant, refused in ((start - timedelta(seconds=1), 0), (start, 0), (end - timedelta(seconds=1), 1), (end, 0)):
-        monkeypatch.setattr(ledger, "database_now", lambda instant=instant: instant)
+        monkeypatch.setattr(ledger.storage, "now", lambda instant=instant: instant)
         assert len(book.reserve(book.claim("1"))) == refused
     assert book.used(quota) == (D(1), D(0))
 

@@ -164,9 +164,9 @@ def test_a_call_counts_on_the_utc_day_on_which_it_was_dispatched(book, monkeypat
     from billing import ledger
 
     nearly_midnight = datetime(2026, 3, 31, 23, 59, 59, 999999, tzinfo=UTC)
-    monkeypatch.setattr(ledger, "database_now", lambda: nearly_midnight)
+    monkeypatch.setattr(ledger.storage, "now", lambda: nearly_midnight)
     reference = book.hold("2.5")
-    monkeypatch.setattr(ledger, "database_now", lambda: datetime(2026, 4, 1, 0, 5, tzinfo=UTC))
+    monkeypatch.setattr(ledger.storage, "now", lambda: datetime(2026, 4, 1, 0, 5, tzinfo=UTC))
     book.settle(reference, output=1000, reasoning=400)
     (line,) = lines(SpendRollup.objects.all(), ["day", "project"])
     assert line.group["day"] == date(2026, 3, 31)

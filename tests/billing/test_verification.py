@@ -85,7 +85,7 @@ def test_what_is_no_derived_row_is_not_repaired(organization):
 def test_the_command_says_what_agrees_and_what_differs(organization):
     out = StringIO()
     call_command("verify_ledger", stdout=out)
-    assert out.getvalue().startswith("alice: 19 lines, chain, reservations, usage records, rollups, budgets agree")
+    assert out.getvalue().startswith("alice: 19 lines, chain, closed months, reservations, usage records, rollups, budgets agree")
     as_owner("UPDATE billing_spendrollup SET total_usd = total_usd + 1")
     with pytest.raises(SystemExit) as exit_:
         call_command("verify_ledger", organization="alice", stdout=out)
@@ -106,7 +106,7 @@ def test_a_quota_that_ended_in_mid_window_has_counted_nothing_since(book, monkey
     now = database_now()
     book.quota("5", window="day", expires_at=now + timedelta(seconds=1))
     book.settle(book.hold("1"), output=1000)
-    monkeypatch.setattr(ledger, "database_now", lambda: now + timedelta(seconds=2))
+    monkeypatch.setattr(ledger.storage, "now", lambda: now + timedelta(seconds=2))
     book.settle(book.hold("1"), output=1000)
     with transaction.atomic():
         ledger.adjust(book.project, D(1), reason="late truth", actor=owner)

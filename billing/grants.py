@@ -1,0 +1,101 @@
+"""Which claims are granted on their budgets, and what that holds. Pure, and exact to the last digit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from uuid import UUID
+
+from billing.counting import Amounts, at_most
+from billing.limits import BudgetState, Key, Limit, Owner
+from billing.models import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one call may come to at most, and whom it belongs to."""
+
+    reference: UUID
+    amount_usd: Decimal
+    input_tokens: int
+    output_tokens: int
+    owner: Owner  # with the model
+    service_tier: str
+    price: Price
+
+    @property
+    def amounts(self) -> Amounts:
+        return at_most(self.amount_usd, input_tokens=self.input_tokens, output_tokens=self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A claim that was not granted, and the first budget that it did not fit into."""
+
+    claim: Claim
+    budget: BudgetState
+
+    def describe(self) -> dict[str, object]:
+        return self.budget.describe(required=self.claim.amounts.of(self.budget.limit.measure))
+
+
+@dataclass(slots=True)
+class Account:
+    """A budget as it stands behind the lock of its organization's book."""
+
+    budget_id: UUID
+    limit: Decimal
+    held: Decimal
+    spent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """What is added to the holds of one budget by a batch."""
+
+    budget_id: UUID
+    amount: Decimal
+    is_hard: bool
+
+
+@dataclass(slots=True)
+class Grants:
+    """What became of a batch: each granted claim with its holds by budget, each refusal, and what every budget gains."""
+
+    granted: list[tuple[Claim, dict[UUID, Decimal]]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    raises: list[Raise] = field(default_factory=list)
+
+
+def grant(
+    claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], accounts: Mapping[Key, Account]
+) -> Grants:
+    """Grants each claim, in order, on all of its budgets or on none; the accounts are raised as it goes.
+
+    A refusal shows the budget with what was granted before it in the same batch.
+    """
+    grants = Grants()
+    taken: dict[Key, Decimal] = {}
+    is_hard: dict[Key, bool] = {}
+    for claim in claims:
+        binding, amounts = limits[claim.owner], claim.amounts
+        full = next((limit for limit in binding if not fits(amounts.of(limit.measure), limit, accounts)), None)
+        if full is not None:
+            account = accounts[full.key]
+            grants.refusals.append(Refusal(claim, BudgetState(full, account.spent, account.held)))
+            continue
+        holds = {}
+        for limit in binding:
+            key, amount = limit.key, amounts.of(limit.measure)
+            accounts[key].held += amount
+            holds[accounts[key].budget_id] = amount
+            taken[key] = taken.get(key, Decimal(0)) + amount
+            is_hard[key] = limit.is_hard
+        grants.granted.append((claim, holds))
+    grants.raises = [Raise(accounts[key].budget_id, amount, is_hard[key]) for key, amount in taken.items() if amount]
+    return grants
+
+
+def fits(amount: Decimal, limit: Limit, accounts: Mapping[Key, Account]) -> bool:
+    """Whether an amount fits beside all that is spent and held. A soft limit never refuses."""
+    account = accounts[limit.key]
+    return not limit.is_hard or account.spent + account.held + amount <= account.limit

@@ -1,0 +1,166 @@
+"""Which limits bind a call. Pure: the quotas, the tier and the instant are parameters."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from accounts.models import Organization, Project, UsageTier
+from billing.models import Measure, Quota, Scope, WindowKind
+from billing.money import plain
+from billing.periods import Window, day_of, month_of, week_of
+
+# What identifies a budget: organization, quota, project, beginning of its window.
+Key = tuple[UUID, UUID | None, UUID | None, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a call belongs to. A `model` of None stands for any: then the limits of every model are meant."""
+
+    project: Project
+    team_id: UUID | None = None
+    member_id: int | None = None
+    api_key_id: UUID | None = None
+    model: str | None = None
+
+    @property
+    def organization(self) -> Organization:
+        return self.project.organization
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit as it is configured now, in the window that is open, whether or not anything was ever used of it."""
+
+    scope: Scope
+    organization_id: UUID
+    quota_id: UUID | None
+    project_id: UUID | None
+    owner_id: str
+    name: str
+    origin: str  # what set it: 'usage tier 5' or 'quota'
+    measure: Measure
+    model: str
+    amount: Decimal
+    window: Window
+    is_hard: bool = True
+
+    @property
+    def key(self) -> Key:
+        return self.organization_id, self.quota_id, self.project_id, self.window.start
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A limit and how full it stands, in the unit of its measure."""
+
+    limit: Limit
+    spent: Decimal
+    held: Decimal
+
+    @property
+    def remaining(self) -> Decimal:
+        """What a new hold may still take; zero when the limit was lowered below what is spent and held."""
+        return max(self.limit.amount - self.spent - self.held, Decimal(0))
+
+    def describe(self, required: Decimal | None = None) -> dict[str, Any]:
+        """The figures as they go to people and programs: decimal strings in the unit of `measure`, and instants."""
+        limit = self.limit
+        figures = {
+            "scope": limit.scope.value,
+            "id": limit.owner_id,
+            "name": limit.name,
+            "origin": limit.origin,
+            "measure": limit.measure.value,
+            "model": limit.model or None,
+            "is_hard": limit.is_hard,
+            "limit": plain(limit.measure, limit.amount),
+            "spent": plain(limit.measure, self.spent),
+            "held": plain(limit.measure, self.held),
+            "remaining": plain(limit.measure, self.remaining),
+            "window_start": f"{limit.window.start:%Y-%m-%dT%H:%M:%SZ}",
+            "resets_at": f"{limit.window.end:%Y-%m-%dT%H:%M:%SZ}",
+        }
+        return figures if required is None else {**figures, "required": plain(limit.measure, required)}
+
+
+def binding(owner: Owner, quotas: Iterable[Quota], tier: UsageTier, instant: datetime) -> tuple[Limit, ...]:
+    """Every limit that binds an owner's calls at an instant: the tier's on the organization and on the project, quotas.
+
+    `quotas` are those that are in force at the instant.
+    """
+    of_quotas = (limit_of(quota, instant) for quota in quotas if binds(quota, owner))
+    return (*of_tier(owner, tier, instant), *of_quotas)
+
+
+def of_tier(owner: Owner, tier: UsageTier, instant: datetime) -> Iterator[Limit]:
+    """The tier's monthly limit, on the organization and on each project alike: no project can spend more than all."""
+    month = month_of(instant)
+    for scope, of in ((Scope.ORGANIZATION, owner.organization), (Scope.PROJECT, owner.project)):
+        yield Limit(
+            scope=scope,
+            organization_id=owner.organization.pk,
+            quota_id=None,
+            project_id=owner.project.pk if scope == Scope.PROJECT else None,
+            owner_id=str(of.pk),
+            name=of.name,
+            origin=f"usage tier {tier.number}",
+            measure=Measure.USD,
+            model="",
+            amount=tier.monthly_limit_usd,
+            window=month,
+        )
+
+
+def binds(quota: Quota, owner: Owner) -> bool:
+    """Whether a quota binds the calls of an owner."""
+    if quota.organization_id != owner.organization.pk or (quota.model and owner.model not in (None, quota.model)):
+        return False
+    match Scope(quota.scope):
+        case Scope.ORGANIZATION:
+            return True
+        case Scope.TEAM:
+            return quota.team_id == owner.team_id
+        case Scope.PROJECT:
+            return quota.project_id == owner.project.pk
+        case Scope.MEMBER:
+            return quota.member_id == owner.member_id
+        case Scope.KEY:
+            return quota.api_key_id == owner.api_key_id
+
+
+def limit_of(quota: Quota, instant: datetime) -> Limit:
+    """A quota as the limit that it is in the window that an instant lies in."""
+    owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
+    return Limit(
+        scope=Scope(quota.scope),
+        organization_id=quota.organization_id,
+        quota_id=quota.pk,
+        project_id=quota.project_id,
+        owner_id=str(owner_id),
+        name=quota.owner_name,
+        origin="quota",
+        measure=Measure(quota.measure),
+        model=quota.model,
+        amount=quota.limit,
+        window=window_of(quota, instant),
+        is_hard=quota.is_hard,
+    )
+
+
+def window_of(quota: Quota, instant: datetime) -> Window:
+    """The window of a quota that an instant lies in."""
+    match WindowKind(quota.window):
+        case WindowKind.DAY:
+            return day_of(instant)
+        case WindowKind.WEEK:
+            return week_of(instant)
+        case WindowKind.MONTH:
+            return month_of(instant)
+        case WindowKind.FIXED:
+            assert quota.starts_at, "a constraint says so"
+            assert quota.expires_at, "a constraint says so"
+            return Window(quota.starts_at, quota.expires_at)

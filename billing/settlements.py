@@ -1,0 +1,148 @@
+"""What resolving a reservation does to money: which budgets move, and what is written into the book. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from billing.chain import Head, Line
+from billing.counting import Amounts, actual
+from billing.grants import Account
+from billing.limits import Key, Limit
+from billing.models.budgets import ReservationStatus
+from billing.models.entries import EntryKind
+from billing.periods import month_of
+from billing.pricing import Cost, PriceTerms, Tokens, cost
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a reservation keeps on one budget, in the unit of the budget's measure."""
+
+    budget_id: UUID
+    measure: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A reservation as it stands behind the lock of its organization's book."""
+
+    id: UUID
+    reference: UUID
+    status: str
+    is_in_doubt: bool
+    amount_usd: Decimal
+    organization_id: UUID
+    project_id: UUID
+    team_id: UUID | None
+    member_id: int | None
+    api_key_id: UUID | None
+    model: str
+    service_tier: str
+    price_id: int
+    terms: PriceTerms
+    reserved_at: datetime
+    holds: tuple[Hold, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == ReservationStatus.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one budget gains and loses."""
+
+    held: Decimal
+    spent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a call came to, and when its money counts: at its dispatch, or later where that month is closed."""
+
+    reserved: Reserved
+    tokens: Tokens
+    cost: Cost
+    booked_at: datetime
+
+    @property
+    def total_usd(self) -> Decimal:
+        return self.cost.total_usd
+
+    @property
+    def amounts(self) -> Amounts:
+        return actual(self.total_usd, self.tokens)
+
+    @property
+    def is_late(self) -> bool:
+        return self.booked_at != self.reserved.reserved_at
+
+    @property
+    def is_overrun(self) -> bool:
+        return self.total_usd > self.reserved.amount_usd
+
+
+def clock(head: Head, now: datetime) -> datetime:
+    """The time of a book: the database's, but never in a closed month, even where that clock was set back into one."""
+    return max(now, head.closed_until)
+
+
+def booked_at(happened_at: datetime, head: Head, now: datetime) -> datetime:
+    """The instant at which money counts: when its call was dispatched, or by the book's clock if that month is closed."""
+    return happened_at if happened_at >= head.closed_until else clock(head, now)
+
+
+def settlement(reserved: Reserved, tokens: Tokens, head: Head, now: datetime) -> Settlement:
+    """What the call came to at the price of its reservation, booked where its month allows."""
+    return Settlement(reserved, tokens, cost(tokens, reserved.terms), booked_at(reserved.reserved_at, head, now))
+
+
+def moves(
+    reserved: Reserved,
+    settled: Settlement | None = None,
+    late: Sequence[Limit] = (),
+    accounts: Mapping[Key, Account] | None = None,
+) -> dict[UUID, Move]:
+    """What resolving a reservation does to each budget: the holds are given back; what was settled is spent.
+
+    It is spent on the budgets that held it; where its month is closed, on those that bind its owner now, `late`.
+    """
+    spent_here = settled is not None and not settled.is_late
+    found = {
+        hold.budget_id: Move(-hold.amount, settled.amounts.of(hold.measure) if settled and spent_here else ZERO)
+        for hold in reserved.holds
+    }
+    for limit in late:
+        assert settled is not None
+        assert accounts is not None
+        budget_id = accounts[limit.key].budget_id
+        before = found.get(budget_id, Move(ZERO, ZERO))
+        found[budget_id] = Move(before.held, before.spent + settled.amounts.of(limit.measure))
+    return found
+
+
+def line(
+    reserved: Reserved, kind: EntryKind, head: Head, now: datetime, *, spent: Decimal = ZERO, reason: str = ""
+) -> Line:
+    """The line that says what happened to a reservation, in the month of its dispatch or, that closed, in the open one."""
+    of_call = month_of(reserved.reserved_at).start
+    booked = month_of(booked_at(reserved.reserved_at, head, now)).start
+    held = {EntryKind.RESERVE: reserved.amount_usd, EntryKind.IN_DOUBT: ZERO}.get(kind, -reserved.amount_usd)
+    return Line(
+        organization=reserved.organization_id,
+        kind=kind.value,
+        project=reserved.project_id,
+        team=reserved.team_id,
+        reservation=reserved.id,
+        held_change_usd=held,
+        spent_change_usd=spent,
+        window_start=booked,
+        recorded_at=clock(head, now),
+        reason=reason,
+        corrects=of_call if booked != of_call else None,
+    )
