@@ -74,9 +74,9 @@ def state_of(limit: Limit, account: Account | Budget | None) -> BudgetState:
     """How full a limit stands on its budget; by count where it has none yet, as a quota that was just made."""
     if account is not None:
         return BudgetState(limit, account.spent, account.held)
-    held = held_in(limit, limit.window)
+    held = held_in(limit, limit.counted)
     return BudgetState(
-        limit, spent_in(limit, limit.window), sum((h.of(limit.measure) for h in held.values()), Decimal(0))
+        limit, spent_in(limit, limit.counted), sum((h.of(limit.measure) for h in held.values()), Decimal(0))
     )
 
 
@@ -134,7 +134,7 @@ def _accounts(limits: Iterable[Limit]) -> dict[Key, Account]:
 
 def _open(limit: Limit) -> Account:
     """A new budget with all that was used and is held in its window."""
-    held: Mapping[UUID, Amounts] = held_in(limit, limit.window)
+    held: Mapping[UUID, Amounts] = held_in(limit, limit.counted)
     budget = Budget.objects.create(
         organization_id=limit.organization_id,
         quota_id=limit.quota_id,
@@ -144,7 +144,7 @@ def _open(limit: Limit) -> Account:
         window_start=limit.window.start,
         window_end=limit.window.end,
         limit=limit.amount,
-        spent=spent_in(limit, limit.window),
+        spent=spent_in(limit, limit.counted),
         held=sum((amounts.of(limit.measure) for amounts in held.values()), Decimal(0)),
     )
     Hold.objects.bulk_create(

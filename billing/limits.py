@@ -47,6 +47,13 @@ class Limit:
     amount: Decimal
     window: Window
     is_hard: bool = True
+    expires_at: datetime | None = None
+
+    @property
+    def counted(self) -> Window:
+        """The part of the window in which it counts: a limit that ends in mid-window counts nothing after that."""
+        end = self.window.end
+        return self.window if self.expires_at is None else Window(self.window.start, min(end, self.expires_at))
 
     @property
     def key(self) -> Key:
@@ -148,6 +155,7 @@ def limit_of(quota: Quota, instant: datetime) -> Limit:
         amount=quota.limit,
         window=window_of(quota, instant),
         is_hard=quota.is_hard,
+        expires_at=quota.expires_at,
     )
 
 

@@ -145,6 +145,13 @@ class Jump:
 
 
 @dataclass(frozen=True)
+class CloseMonths:
+    """The months of an organization that are over are closed."""
+
+    organization: str
+
+
+@dataclass(frozen=True)
 class Crash:
     """The step is taken and rolled back: nothing of it may stay."""
 
@@ -160,6 +167,7 @@ class Reservation:
     call: Call
     made: datetime
     team: str | None
+    booked: datetime | None = None  # when it was settled: the instant at which it counts
     state: str = "open"
     in_doubt: bool = False
     cost: Decimal | None = None
@@ -221,21 +229,27 @@ class Model:
     quotas: dict[str, Quota] = field(default_factory=dict)  # in the order in which they were made
     reservations: dict[str, Reservation] = field(default_factory=dict)
     adjustments: list[Adjustment] = field(default_factory=list)
+    closed: dict[str, datetime] = field(default_factory=dict)  # the instant until which an organization's months are
     paused: set[str] = field(default_factory=set)
 
     # --- Limits and sums ----------------------------------------------------------------------------------------------
-    def binding(self, key: str, model: str | None) -> list[Limit]:
+    def binding(self, key: str, model: str | None, now: datetime | None = None) -> list[Limit]:
         """Every limit on a key's calls now, in the order in which they are asked: the tier's, then each quota."""
+        now = now or self.now
         project = self.world.key_project[key]
         organization = self.world.project_organization[project]
-        limits = [self.tier_on("organization", organization, self.now), self.tier_on("project", project, self.now)]
+        limits = [self.tier_on("organization", organization, now), self.tier_on("project", project, now)]
         for quota in self.quotas.values():
-            begun = quota.starts is None or quota.starts <= self.now
-            over = quota.expires is not None and quota.expires <= self.now
+            begun = quota.starts is None or quota.starts <= now
+            over = quota.expires is not None and quota.expires <= now
             for_model = not quota.model or model is None or quota.model == model
             if begun and not over and for_model and self.is_of(quota, key, self.team[project]):
-                limits.append(self.quota_at(quota, self.now))
+                limits.append(self.quota_at(quota, now))
         return limits
+
+    def clock(self, project: str) -> datetime:
+        """The time of a project's book: now, and never in a closed month."""
+        return max(self.now, self.closed.get(self.world.project_organization[project], self.now))
 
     def is_of(self, limit: Quota | Limit, key: str, team: str | None) -> bool:
         """Whether a key's calls, made when its project had this team, are those of the limit's owner."""
@@ -268,7 +282,8 @@ class Model:
         held = spent = ZERO
         for reservation in self.reservations.values():
             call = reservation.call
-            in_time = limit.start <= reservation.made < limit.until
+            counts_at = reservation.booked or reservation.made
+            in_time = limit.start <= counts_at < limit.until
             if not in_time or not self.is_of(limit, call.key, reservation.team) or limit.model not in ("", call.model):
                 continue
             if reservation.state == "open":
@@ -301,11 +316,11 @@ class Model:
         return [self._reserve_one(call) for call in step.calls]
 
     def _reserve_one(self, call: Call) -> Any:
-        for limit in self.binding(call.key, call.model):
+        project = self.world.key_project[call.key]
+        for limit in self.binding(call.key, call.model, self.clock(project)):
             if limit.is_hard and bound(call, limit.measure) > self.room(limit):
                 return (limit.scope, limit.measure, limit.name, *self.used(limit), max(self.room(limit), ZERO))
-        team = self.team[self.world.key_project[call.key]]
-        self.reservations[call.reference] = Reservation(call, self.now, team)
+        self.reservations[call.reference] = Reservation(call, self.clock(project), self.team[project])
         return "granted"
 
     def _settle(self, step: Settle) -> Any:
@@ -319,12 +334,15 @@ class Model:
             millionths = (
                 (step.input - step.cached) * price.input + step.cached * price.cached + step.output * price.output
             )
+            project = self.world.key_project[reservation.call.key]
+            is_closed = reservation.made < self.closed.get(self.world.project_organization[project], reservation.made)
+            reservation.booked = self.clock(project) if is_closed else reservation.made
             reservation.state = "settled"
             reservation.in_doubt = False
             reservation.cost = millionths.scaleb(-6)
             reservation.tokens = (step.input, step.cached, step.output, step.reasoning)
             if reservation.cost > reservation.call.usd:
-                self.paused.add(self.world.key_project[reservation.call.key])
+                self.paused.add(project)
         return (reservation.cost, reservation.tokens, reservation.cost > reservation.call.usd)
 
     def _release(self, step: Release) -> Any:
@@ -345,7 +363,7 @@ class Model:
         return None
 
     def _adjust(self, step: Adjust) -> None:
-        self.adjustments.append(Adjustment(step.project, step.usd, self.now, self.team[step.project]))
+        self.adjustments.append(Adjustment(step.project, step.usd, self.clock(step.project), self.team[step.project]))
 
     def _addquota(self, step: AddQuota) -> None:
         self.quotas[step.quota.name] = step.quota
@@ -371,6 +389,16 @@ class Model:
 
     def _jump(self, step: Jump) -> None:
         self.now = step.to
+
+    def _closemonths(self, step: CloseMonths) -> None:
+        """Nothing to close where nothing was ever written, or where the clock was set back."""
+        projects = [name for name, owner in self.world.project_organization.items() if owner == step.organization]
+        touched = [a for a in self.adjustments if a.project in projects]
+        called = [r for r in self.reservations.values() if self.world.key_project[r.call.key] in projects]
+        first = window("month", self.now, None, None)[0]
+        earliest = min((each.made for each in (*touched, *called)), default=first)
+        if earliest < first:
+            self.closed[step.organization] = max(first, self.closed.get(step.organization, first))
 
     def _crash(self, step: Crash) -> None:
         return None

@@ -10,9 +10,9 @@ from django.db import transaction
 
 from accounts import api_keys
 from accounts.models import ApiKey, Organization, Project, Team, TierOverride, UsageTier, User
-from billing import books, budgets, ledger, verification
-from billing.budgets import Owner
+from billing import books, budgets, closing, ledger, verification
 from billing.errors import AlreadyReleased, NoSuchReservation
+from billing.limits import Owner
 from billing.models import Budget, LedgerEntry, Price, Quota, Reservation, UsageRecord
 from billing.pricing import Tokens
 from tests.simulation import model as plain
@@ -149,6 +149,9 @@ class Product:
     def _jump(self, step: plain.Jump) -> None:
         self.now = step.to
 
+    def _closemonths(self, step: plain.CloseMonths) -> None:
+        closing.close_until(self.organizations[step.organization], self.now)
+
     def _crash(self, step: plain.Crash) -> None:
         before, kept = self.everything(), (self.now, dict(self.quotas), dict(self.prices))
         try:
@@ -258,7 +261,7 @@ class Product:
             mine = [limit for limit in limits if limit.quota_id == row.pk]
             if mine:
                 books.lock([row.organization_id])
-                budgets.open_budgets(mine)
+                budgets.open_accounts(mine)
                 return
 
     def _override(self, name: str, number: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from billing import ledger
+from billing import closing, ledger
 from tests.simulation.model import ZERO, Crash, Limit, Model, Reserve, Step
 from tests.simulation.product import Product
 from tests.simulation.schedule import TIER_LIMITS, Schedule
@@ -27,7 +27,8 @@ def run(plan: Schedule, monkeypatch: Any) -> None:
         with transaction.atomic():
             model = plan.model()
             product = Product(plan.world, plan.tier, TIER_LIMITS, plan.start)
-            monkeypatch.setattr(ledger, "database_now", lambda: product.now)
+            monkeypatch.setattr(ledger.storage, "now", lambda: product.now)
+            monkeypatch.setattr(closing, "database_now", lambda: product.now)
             for number, step in enumerate(plan.steps):
                 at = number
                 _take(step, model, product)

@@ -17,6 +17,7 @@ from tests.simulation.model import (
     Call,
     ChangeLimit,
     ChangeQuota,
+    CloseMonths,
     Crash,
     Doubt,
     Jump,
@@ -95,6 +96,7 @@ class _Maker:
             self._move_project: 2,
             self._new_price: 3,
             self._jump: 14,
+            self._close_months: 4,
         }
         while len(self.steps) < length:
             (make,) = self.random.choices(list(choices), list(choices.values()))
@@ -290,8 +292,13 @@ class _Maker:
         return NewPrice(self._name("price"), model, whole, half, Decimal(self.random.randrange(10**6, 10**8)) * million)
 
     # --- Time ---------------------------------------------------------------------------------------------------------
+    def _close_months(self) -> Step:
+        return CloseMonths(self.random.choice(self.world.organizations))
+
     def _jump(self) -> Step:
         random, now = self.random, self.model.now
+        if random.random() < 0.12:  # the clock is set back
+            return Jump(now - timedelta(hours=random.choice((1, 5, 30, 400, 900))))
         ends = [window(kind, now, None, None)[1] for kind in ("day", "day", "week", "month")]
         for quota in self.model.quotas.values():
             ends += [instant for instant in (quota.starts, quota.expires) if instant and instant > now]
