@@ -47,13 +47,16 @@ class Limit:
     amount: Decimal
     window: Window
     is_hard: bool = True
+    starts_at: datetime | None = None
     expires_at: datetime | None = None
 
     @property
     def counted(self) -> Window:
-        """The part of the window in which it counts: a limit that ends in mid-window counts nothing after that."""
-        end = self.window.end
-        return self.window if self.expires_at is None else Window(self.window.start, min(end, self.expires_at))
+        """The part of the window in which it counts: all of it, but for what lies before its start or after its end."""
+        return Window(
+            max(self.window.start, self.starts_at or self.window.start),
+            min(self.window.end, self.expires_at or self.window.end),
+        )
 
     @property
     def key(self) -> Key:
@@ -155,6 +158,7 @@ def limit_of(quota: Quota, instant: datetime) -> Limit:
         amount=quota.limit,
         window=window_of(quota, instant),
         is_hard=quota.is_hard,
+        starts_at=quota.starts_at,
         expires_at=quota.expires_at,
     )
 

@@ -249,9 +249,10 @@ def _spent(budget: Budget) -> Decimal:
         Measure(budget.measure),
         budget.quota.model,
     )
-    # A quota that ended in mid-window has counted nothing since.
+    # A quota that began or ended in mid-window has counted nothing before or since.
+    start = max(budget.window_start, budget.quota.starts_at or budget.window_start)
     end = min(budget.window_end, budget.quota.expires_at or budget.window_end)
-    return spent_in(counted, Window(budget.window_start, end))
+    return spent_in(counted, Window(start, end))
 
 
 def _said(moves: dict[str, tuple[Decimal, Decimal]]) -> str:

@@ -184,7 +184,10 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit in one window; `name` is the quota's, or empty for the tier's. It counts until `until`."""
+    """A limit in one window; `name` is the quota's, or empty for the tier's.
+
+    It counts from `since` until `until`.
+    """
 
     name: str
     organization: str
@@ -194,6 +197,7 @@ class Limit:
     measure: str
     start: datetime
     end: datetime
+    since: datetime
     until: datetime
     amount: Decimal
     is_hard: bool = True
@@ -268,13 +272,14 @@ class Model:
         organization = owner if scope == "organization" else self.world.project_organization[owner]
         start, end = window("month", instant, None, None)
         amount = self.tier_limits[self.tier[organization]]
-        return Limit("", organization, scope, owner, "", "usd", start, end, end, amount)
+        return Limit("", organization, scope, owner, "", "usd", start, end, start, end, amount)
 
     def quota_at(self, q: Quota, instant: datetime) -> Limit:
         start, end = window(q.window, instant, q.starts, q.expires)
+        since = max(start, q.starts) if q.starts else start
         until = min(end, q.expires) if q.expires else end
         return Limit(
-            q.name, q.organization, q.scope, q.owner, q.model, q.measure, start, end, until, q.limit, q.is_hard
+            q.name, q.organization, q.scope, q.owner, q.model, q.measure, start, end, since, until, q.limit, q.is_hard
         )
 
     def used(self, limit: Limit) -> tuple[Decimal, Decimal]:
@@ -283,7 +288,7 @@ class Model:
         for reservation in self.reservations.values():
             call = reservation.call
             counts_at = reservation.booked or reservation.made
-            in_time = limit.start <= counts_at < limit.until
+            in_time = limit.since <= counts_at < limit.until
             if not in_time or not self.is_of(limit, call.key, reservation.team) or limit.model not in ("", call.model):
                 continue
             if reservation.state == "open":
@@ -297,7 +302,7 @@ class Model:
                 "team": adjustment.team,
                 "project": adjustment.project,
             }
-            in_time = limit.start <= adjustment.made < limit.until
+            in_time = limit.since <= adjustment.made < limit.until
             counts = limit.measure == "usd" and not limit.model and limit.organization == organization
             if in_time and counts and owners.get(limit.scope) == limit.owner:
                 spent += adjustment.usd
