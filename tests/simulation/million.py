@@ -344,6 +344,8 @@ class Pair:
             if line.spent_change_usd:
                 sums[line.organization, line.window_start] += line.spent_change_usd
         assert sums == spent, f"the lines come to {sums}, the budgets to {spent}"
+        held = sum((line.held_change_usd for line, _ in self.memory.lines), ZERO)
+        assert held == sum((row.call.usd for row in self.model.open()), ZERO), f"the lines hold {held}"
         for month, said in self.closed.items():
             assert self._month(month) == said, f"the closed month of {month} changed"
         assert self.memory.paused == self.model.paused
@@ -455,7 +457,7 @@ def family(number: int, only: int | None = None) -> int:
     beginning = list(dice.steps(BEGINNING))
     for at in range(len(beginning)):
         _take(common, beginning[: at + 1], number * FAMILY)
-    common.check()
+    _check(common, beginning, number * FAMILY)
     for member in range(FAMILY):
         if only is not None and member != only:
             continue
@@ -464,10 +466,7 @@ def family(number: int, only: int | None = None) -> int:
             steps.append(step)
             _take(pair, steps, seed)
         taken += len(steps)
-        try:
-            pair.check()
-        except AssertionError as error:
-            raise Violation(_told(seed, setting, steps, error)) from error
+        _check(pair, steps, seed)
     return taken
 
 
@@ -475,16 +474,26 @@ def _take(pair: Pair, steps: list[Step], seed: int) -> None:
     try:
         pair.take(steps[-1])
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Violation(_told(seed, None, steps, error)) from error
+        raise Violation(_told(seed, steps, error)) from error
 
 
-def _told(seed: int, setting: Setting | None, steps: list[Step], error: Exception) -> str:
+def _check(pair: Pair, steps: list[Step], seed: int) -> None:
+    try:
+        pair.check()
+    except AssertionError as error:
+        raise Violation(_told(seed, steps, error)) from error
+
+
+def _told(seed: int, steps: list[Step], error: Exception) -> str:
     lines = [f"seed {seed}: {type(error).__name__}: {error}", *(f"  {step}" for step in steps)]
     return "\n".join([*lines, f"Replay it: python -m tests.simulation.million --seed {seed}"])
 
 
 def run(schedules: int, first: int = 0) -> int:
-    """Runs so many schedules, rounded up to whole families, from a family on; returns the number of steps."""
+    """Runs so many schedules, rounded up to whole families, from a family on; returns the number of steps.
+
+    Raises Violation where one of them differs.
+    """
     families = -(-schedules // FAMILY)
     with patch.object(ledger, "storage", with_memory), patch.object(ledger, "_require_transaction", lambda: None):
         return sum(family(number) for number in range(first, first + families))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 ZERO = Decimal(0)
@@ -203,6 +204,7 @@ class Limit:
     is_hard: bool = True
 
 
+@lru_cache(maxsize=1024)
 def window(kind: str, now: datetime, starts: datetime | None, expires: datetime | None) -> tuple[datetime, datetime]:
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
     if kind == "day":
