@@ -475,7 +475,7 @@ def what_a_quota_counted_before_is_kept_when_it_counts_something_else(patch):
     patch.setattr(budgets, "recount", lambda quota: None)
 
 
-@stored(1)
+@stored(32)
 def a_changed_limit_is_not_written_onto_its_open_budget(patch):
     def open_accounts(wanted):
         by_key = {limit.key: limit for limit in wanted}
