@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from billing.arrays import array, columns
 from billing.chain import Head, Line, extend
 from billing.models import Book, LedgerEntry
 
@@ -20,7 +21,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 _LOCK = (
     "SELECT organization_id, head_sequence, head_seal, closed_until FROM billing_book "
     # PostgreSQL locks the rows in the order in which it returns them.
-    "WHERE organization_id = ANY(%s) ORDER BY organization_id FOR UPDATE"
+    "WHERE organization_id = ANY(%s::uuid[]) ORDER BY organization_id FOR UPDATE"
 )
 _WRITE = """
     INSERT INTO billing_ledgerentry (sequence, seal, organization_id, project_id, team_id, reservation_id, kind,
@@ -61,8 +62,8 @@ def append(heads: Mapping[UUID, Head], lines: Sequence[Line]) -> None:
         for line, seal in written
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [list(column) for column in zip(*rows, strict=True)])
-        cursor.execute(_MOVE_HEADS, [[h.organization for h in moved], [h.sequence for h in moved], [h.seal for h in moved]])
+        cursor.execute(_WRITE, columns(rows))
+        cursor.execute(_MOVE_HEADS, columns([(head.organization, head.sequence, head.seal) for head in moved]))
 
 
 def line_of(entry: LedgerEntry) -> Line:
@@ -86,5 +87,5 @@ def line_of(entry: LedgerEntry) -> Line:
 
 def _locked(organization_ids: Sequence[UUID]) -> dict[UUID, Head]:
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [list(organization_ids)])
+        cursor.execute(_LOCK, [array(organization_ids)])
         return {pk: Head(pk, sequence, seal, until or NEVER) for pk, sequence, seal, until in cursor.fetchall()}

@@ -5,16 +5,32 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from accounts.models import ApiKey, Organization
 from accounts.tiers import standing, standings
 from billing import books
+from billing.arrays import columns
 from billing.counting import Amounts, held_in, spent_in
 from billing.grants import Account
 from billing.limits import BudgetState, Key, Limit, Owner, binding
 from billing.models import Budget, Hold, Quota, Scope
+
+# One part for quotas, one for the tier's limit on projects and one for that on organizations: each finds its rows by the
+# whole of the unique index, which no comparison of Nones could use.
+_ACCOUNT = 'SELECT organization_id, quota_id, project_id, window_start, id, "limit", held, spent FROM wanted JOIN '
+_ACCOUNTS = f"""
+    WITH wanted AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[])
+                    AS wanted (organization, quota, project, start))
+    {_ACCOUNT} billing_budget ON organization_id = organization AND quota_id = quota AND window_start = start
+    UNION ALL
+    {_ACCOUNT} billing_budget ON organization_id = organization AND quota IS NULL AND quota_id IS NULL
+        AND project_id = project AND window_start = start
+    UNION ALL
+    {_ACCOUNT} billing_budget ON organization_id = organization AND quota IS NULL AND quota_id IS NULL
+        AND project IS NULL AND project_id IS NULL AND window_start = start
+"""  # noqa: S608
 
 
 def owner_of(api_key: ApiKey, model: str | None = None) -> Owner:
@@ -122,14 +138,9 @@ def _accounts(limits: Iterable[Limit]) -> dict[Key, Account]:
     wanted = {limit.key for limit in limits}
     if not wanted:
         return {}
-    rows = Budget.objects.filter(
-        Q(quota_id__in={key[1] for key in wanted if key[1]})
-        | Q(quota__isnull=True, project__isnull=True)
-        | Q(quota__isnull=True, project_id__in={key[2] for key in wanted if key[2]}),
-        organization_id__in={key[0] for key in wanted},
-        window_start__in={key[3] for key in wanted},
-    ).values_list("organization_id", "quota_id", "project_id", "window_start", "pk", "limit", "held", "spent")
-    return {row[:4]: Account(*row[4:]) for row in rows if row[:4] in wanted}
+    with connection.cursor() as cursor:
+        cursor.execute(_ACCOUNTS, columns(list(wanted)))
+        return {row[:4]: Account(*row[4:]) for row in cursor.fetchall()}
 
 
 def _open(limit: Limit) -> Account:

@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 # The seal before the first line of every book.
 GENESIS = "0" * 64
 
@@ -84,7 +86,7 @@ def seal(line: Line, previous: str) -> str:
     ]
     if line.corrects is not None:
         said.append(_instant(line.corrects))
-    return hashlib.sha256(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_written(said).encode()).hexdigest()
 
 
 def first_break(lines: Iterable[tuple[Line, str]], *, head_sequence: int, head_seal: str) -> Break | None:

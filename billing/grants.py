@@ -74,28 +74,30 @@ def grant(
     A refusal shows the budget with what was granted before it in the same batch.
     """
     grants = Grants()
-    taken: dict[Key, Decimal] = {}
-    is_hard: dict[Key, bool] = {}
+    before = {key: account.held for key, account in accounts.items()}
+    bound = {owner: [(limit, accounts[limit.key]) for limit in binding] for owner, binding in limits.items()}
     for claim in claims:
-        binding, amounts = limits[claim.owner], claim.amounts
-        full = next((limit for limit in binding if not fits(amounts.of(limit.measure), limit, accounts)), None)
+        binding, amounts = bound[claim.owner], claim.amounts
+        wanted = [amounts.of(limit.measure) for limit, _ in binding]
+        full = next((pair for pair, amount in zip(binding, wanted, strict=True) if not fits(amount, *pair)), None)
         if full is not None:
-            account = accounts[full.key]
-            grants.refusals.append(Refusal(claim, BudgetState(full, account.spent, account.held)))
+            limit, account = full
+            grants.refusals.append(Refusal(claim, BudgetState(limit, account.spent, account.held)))
             continue
         holds = {}
-        for limit in binding:
-            key, amount = limit.key, amounts.of(limit.measure)
-            accounts[key].held += amount
-            holds[accounts[key].budget_id] = amount
-            taken[key] = taken.get(key, Decimal(0)) + amount
-            is_hard[key] = limit.is_hard
+        for (_, account), amount in zip(binding, wanted, strict=True):
+            account.held += amount
+            holds[account.budget_id] = amount
         grants.granted.append((claim, holds))
-    grants.raises = [Raise(accounts[key].budget_id, amount, is_hard[key]) for key, amount in taken.items() if amount]
+    is_hard = {limit.key: limit.is_hard for binding in limits.values() for limit in binding}
+    grants.raises = [
+        Raise(account.budget_id, account.held - before[key], is_hard[key])
+        for key, account in accounts.items()
+        if account.held != before[key]
+    ]
     return grants
 
 
-def fits(amount: Decimal, limit: Limit, accounts: Mapping[Key, Account]) -> bool:
+def fits(amount: Decimal, limit: Limit, account: Account) -> bool:
     """Whether an amount fits beside all that is spent and held. A soft limit never refuses."""
-    account = accounts[limit.key]
     return not limit.is_hard or account.spent + account.held + amount <= account.limit

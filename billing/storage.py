@@ -14,6 +14,7 @@ from django.db.models import F
 
 from accounts.models import Project
 from billing import rollups
+from billing.arrays import columns
 from billing.books import append, lock
 from billing.budgets import limits_of_all as limits
 from billing.budgets import open_accounts
@@ -63,15 +64,14 @@ def raise_holds(raises: Sequence[Raise]) -> int:
     if not raises:
         return 0
     with connection.cursor() as cursor:
-        columns = [r.budget_id for r in raises], [r.amount for r in raises], [r.is_hard for r in raises]
-        cursor.execute(_RAISE, columns)
+        cursor.execute(_RAISE, columns([(r.budget_id, r.amount, r.is_hard) for r in raises]))
         return cursor.rowcount
 
 
 def move(moves: Mapping[UUID, Move]) -> None:
     """Moves each budget's held and spent."""
     with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [list(moves), [m.held for m in moves.values()], [m.spent for m in moves.values()]])
+        cursor.execute(_MOVE, columns([(pk, moved.held, moved.spent) for pk, moved in moves.items()]))
 
 
 def insert_reservations(granted: Sequence[tuple[Reserved, Claim, Mapping[UUID, Decimal]]]) -> None:
@@ -86,8 +86,8 @@ def insert_reservations(granted: Sequence[tuple[Reserved, Claim, Mapping[UUID, D
     ]
     holds = [(r.id, budget_id, amount) for r, _, own in granted for budget_id, amount in own.items()]
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, [list(column) for column in zip(*rows, strict=True)])
-        cursor.execute(_HOLD, [list(column) for column in zip(*holds, strict=True)])
+        cursor.execute(_RESERVE, columns(rows))
+        cursor.execute(_HOLD, columns(holds))
 
 
 def organization_of(reference: UUID) -> UUID | None:

@@ -87,8 +87,7 @@ def a_batch_does_not_see_its_own_grants(patch):
 
 @bug
 def what_fits_to_the_last_digit_is_refused(patch):
-    def fits(amount, limit, accounts):
-        account = accounts[limit.key]
+    def fits(amount, limit, account):
         return not limit.is_hard or account.spent + account.held + amount < account.limit
 
     patch.setattr(grants, "fits", fits)
@@ -103,8 +102,7 @@ def a_digit_too_much_is_granted(patch):
 
 @bug
 def a_soft_limit_refuses(patch):
-    def fits(amount, limit, accounts):
-        account = accounts[limit.key]
+    def fits(amount, limit, account):
         return account.spent + account.held + amount <= account.limit
 
     patch.setattr(grants, "fits", fits)
@@ -112,8 +110,7 @@ def a_soft_limit_refuses(patch):
 
 @bug
 def what_is_held_is_forgotten(patch):
-    def fits(amount, limit, accounts):
-        account = accounts[limit.key]
+    def fits(amount, limit, account):
         return not limit.is_hard or account.spent + amount <= account.limit
 
     patch.setattr(grants, "fits", fits)
