@@ -56,9 +56,11 @@ def append(heads: Mapping[UUID, Head], lines: Sequence[Line]) -> None:
         return
     moved = [heads[pk] for pk in by_book]
     rows = [
-        (line.sequence, seal, line.organization, line.project, line.team, line.reservation, line.kind)
-        + (line.held_change_usd, line.spent_change_usd, line.window_start, line.recorded_at, line.reason, line.actor)
-        + (line.corrects,)
+        (
+            *(line.sequence, seal, line.organization, line.project, line.team, line.reservation, line.kind),
+            *(line.held_change_usd, line.spent_change_usd, line.window_start, line.recorded_at),
+            *(line.reason, line.actor, line.corrects),
+        )
         for line, seal in written
     ]
     with connection.cursor() as cursor:

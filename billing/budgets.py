@@ -17,8 +17,8 @@ from billing.grants import Account
 from billing.limits import BudgetState, Key, Limit, Owner, binding
 from billing.models import Budget, Hold, Quota, Scope
 
-# One part for quotas, one for the tier's limit on projects and one for that on organizations: each finds its rows by the
-# whole of the unique index, which no comparison of Nones could use.
+# One part for quotas, one for the tier's limit on projects and one for that on organizations: each finds its rows by
+# the whole of the unique index, which no comparison of Nones could use.
 _ACCOUNT = 'SELECT organization_id, quota_id, project_id, window_start, id, "limit", held, spent FROM wanted JOIN '
 _ACCOUNTS = f"""
     WITH wanted AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::timestamptz[])

@@ -45,6 +45,11 @@ def close_due() -> list[ClosedMonth]:
     return closed
 
 
+def close_over(organization: Organization, *, by: User | None = None) -> list[ClosedMonth]:
+    """Closes the months of an organization that are over, without waiting."""
+    return close_until(organization, database_now(), by=by)
+
+
 @transaction.atomic
 def close_until(organization: Organization, instant: datetime, *, by: User | None = None) -> list[ClosedMonth]:
     """Closes the months that ended by an instant and are open still, oldest first; returns them.
@@ -87,7 +92,10 @@ def _close(organization: Organization, head: Head, month: Window, now: datetime,
     before = ClosedMonth.objects.filter(organization=organization).order_by("-starts_at").first()
     said = statement(organization.pk, month, before.seal if before else GENESIS)
     held = Reservation.objects.filter(
-        organization=organization, status=ReservationStatus.OPEN, reserved_at__gte=month.start, reserved_at__lt=month.end
+        organization=organization,
+        status=ReservationStatus.OPEN,
+        reserved_at__gte=month.start,
+        reserved_at__lt=month.end,
     )
     closed = ClosedMonth.objects.create(
         organization=organization,

@@ -36,6 +36,6 @@ class MonthStillOpen(DomainError):
 
     def __init__(self, instant: datetime, now: datetime):
         super().__init__(
-            f"Months can be closed once they are over: {instant:%Y-%m-%d %H:%M} UTC lies ahead of the database's clock, "
-            f"which shows {now:%Y-%m-%d %H:%M}."
+            f"Months can be closed once they are over: {instant:%Y-%m-%d %H:%M} UTC lies ahead of the database's clock,"
+            f" which shows {now:%Y-%m-%d %H:%M}."
         )

@@ -59,16 +59,14 @@ class Raise:
 
 @dataclass(slots=True)
 class Grants:
-    """What became of a batch: each granted claim with its holds by budget, each refusal, and what every budget gains."""
+    """What became of a batch: each granted claim with its holds by budget, each refusal, and what each budget gains."""
 
     granted: list[tuple[Claim, dict[UUID, Decimal]]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     raises: list[Raise] = field(default_factory=list)
 
 
-def grant(
-    claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], accounts: Mapping[Key, Account]
-) -> Grants:
+def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], accounts: Mapping[Key, Account]) -> Grants:
     """Grants each claim, in order, on all of its budgets or on none; the accounts are raised as it goes.
 
     A refusal shows the budget with what was granted before it in the same batch.

@@ -51,9 +51,7 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
         raise AssertionError("The holds granted do not fit into their budgets; nothing was held.")
     made = [(_reserved(claim, heads, now), claim, holds) for claim, holds in grants.granted]
     storage.insert_reservations(made)
-    storage.append(
-        heads, [line(row, EntryKind.RESERVE, heads[row.organization_id], now) for row, _, _ in made]
-    )
+    storage.append(heads, [line(row, EntryKind.RESERVE, heads[row.organization_id], now) for row, _, _ in made])
     return grants.refusals
 
 
@@ -149,9 +147,7 @@ def _require_transaction() -> None:
         raise transaction.TransactionManagementError("Money moves inside the caller's transaction only.")
 
 
-def _limits(
-    owners: Iterable[Owner], heads: Mapping[UUID, Head], now: datetime
-) -> dict[Owner, tuple[Limit, ...]]:
+def _limits(owners: Iterable[Owner], heads: Mapping[UUID, Head], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
     """The limits that bind owners now, by the clocks of their books."""
     by_instant: dict[datetime, list[Owner]] = {}
     for owner in dict.fromkeys(owners):

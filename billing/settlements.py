@@ -93,7 +93,7 @@ def clock(head: Head, now: datetime) -> datetime:
 
 
 def booked_at(happened_at: datetime, head: Head, now: datetime) -> datetime:
-    """The instant at which money counts: when its call was dispatched, or by the book's clock if that month is closed."""
+    """When money counts: at the dispatch of its call, or by the book's clock if that month is closed."""
     return happened_at if happened_at >= head.closed_until else clock(head, now)
 
 
@@ -129,7 +129,7 @@ def moves(
 def line(
     reserved: Reserved, kind: EntryKind, head: Head, now: datetime, *, spent: Decimal = ZERO, reason: str = ""
 ) -> Line:
-    """The line that says what happened to a reservation, in the month of its dispatch or, that closed, in the open one."""
+    """What happened to a reservation, as a line of the month of its dispatch or, if that is closed, of the open one."""
     of_call = month_of(reserved.reserved_at).start
     booked = month_of(booked_at(reserved.reserved_at, head, now)).start
     held = {EntryKind.RESERVE: reserved.amount_usd, EntryKind.IN_DOUBT: ZERO}.get(kind, -reserved.amount_usd)

@@ -3,14 +3,13 @@
 Every function runs behind the lock of the books that it touches, and many rows go in one statement.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F
 
 from accounts.models import Project
 from billing import rollups
@@ -21,7 +20,7 @@ from billing.budgets import open_accounts
 from billing.clock import database_now as now
 from billing.grants import Claim, Raise
 from billing.limits import Owner
-from billing.models import Budget, LedgerEntry, Reservation, UsageRecord
+from billing.models import LedgerEntry, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.periods import month_of
 from billing.prices import terms_of
@@ -65,7 +64,8 @@ def raise_holds(raises: Sequence[Raise]) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(_RAISE, columns([(r.budget_id, r.amount, r.is_hard) for r in raises]))
-        return cursor.rowcount
+        raised: int = cursor.rowcount
+    return raised
 
 
 def move(moves: Mapping[UUID, Move]) -> None:
@@ -79,9 +79,11 @@ def insert_reservations(granted: Sequence[tuple[Reserved, Claim, Mapping[UUID, D
     if not granted:
         return
     rows = [
-        (r.id, r.reference, r.amount_usd, claim.input_tokens, claim.output_tokens, r.organization_id, r.project_id)
-        + (r.team_id, r.member_id, r.api_key_id, r.model, r.service_tier, r.price_id)
-        + (month_of(r.reserved_at).start, r.reserved_at)
+        (
+            *(r.id, r.reference, r.amount_usd, claim.input_tokens, claim.output_tokens, r.organization_id),
+            *(r.project_id, r.team_id, r.member_id, r.api_key_id, r.model, r.service_tier, r.price_id),
+            *(month_of(r.reserved_at).start, r.reserved_at),
+        )
         for r, claim, _ in granted
     ]
     holds = [(r.id, budget_id, amount) for r, _, own in granted for budget_id, amount in own.items()]

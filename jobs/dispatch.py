@@ -24,9 +24,9 @@ from accounts.errors import DomainError
 from accounts.models import RateLimit
 from accounts.tiers import Standing, rate_limit, standing
 from billing import ledger
-from billing.limits import Owner
 from billing.clock import database_now
 from billing.ledger import Claim, Refusal
+from billing.limits import Owner
 from billing.models import Price
 from billing.money import usd
 from billing.prices import price_on, terms_of

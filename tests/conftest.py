@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 from accounts import api_keys
 from accounts.api_keys import IssuedKey
 from accounts.models import Membership, Organization, Payment, Project, Role, User
-from billing.limits import Owner
 from billing.ledger import Claim
+from billing.limits import Owner
 from billing.prices import price_on
 
 SEPTEMBER_2024 = date(2024, 9, 30)

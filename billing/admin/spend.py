@@ -19,8 +19,8 @@ from billing.admin.chart import chart_of
 from billing.admin.figures import MonthOfSpend, month_of_spend, overview
 from billing.admin.money import dollars, in_words, share, tokens_column, usd_column, window_in_words
 from billing.admin.months import Month, current_month, month_named
-from billing.limits import BudgetState
 from billing.clock import database_now
+from billing.limits import BudgetState
 from billing.models import SpendRollup
 from billing.spend import SpendLine
 

@@ -1,10 +1,10 @@
 """Months can be closed, and what is learnt later is booked in the open month."""
 
-import billing.models.fields
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import billing.models.fields
 
 # Until now money counted when its call was dispatched, always. The trigger would refuse this one change, too.
 BOOK = """
@@ -39,89 +39,125 @@ DROP FUNCTION billing_refuse_closed_month();
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_seed_tiers_and_rate_limits'),
-        ('billing', '0003_ledger_is_append_only'),
+        ("accounts", "0002_seed_tiers_and_rate_limits"),
+        ("billing", "0003_ledger_is_append_only"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ClosedMonth',
+            name="ClosedMonth",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('starts_at', models.DateTimeField()),
-                ('ends_at', models.DateTimeField()),
-                ('lines', models.PositiveBigIntegerField(help_text='Ledger entries of the month.')),
-                ('spent_usd', billing.models.fields.UsdField(decimal_places=12, help_text='The sum of what they spent, corrections included.', max_digits=24)),
-                ('held_usd', billing.models.fields.UsdField(decimal_places=12, help_text='Still held by calls of the month when it was closed.', max_digits=24)),
-                ('seal', models.CharField(help_text='Hash over the seals of its lines and of the month before it.', max_length=64)),
-                ('closed_at', models.DateTimeField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("starts_at", models.DateTimeField()),
+                ("ends_at", models.DateTimeField()),
+                ("lines", models.PositiveBigIntegerField(help_text="Ledger entries of the month.")),
+                (
+                    "spent_usd",
+                    billing.models.fields.UsdField(
+                        decimal_places=12, help_text="The sum of what they spent, corrections included.", max_digits=24
+                    ),
+                ),
+                (
+                    "held_usd",
+                    billing.models.fields.UsdField(
+                        decimal_places=12,
+                        help_text="Still held by calls of the month when it was closed.",
+                        max_digits=24,
+                    ),
+                ),
+                (
+                    "seal",
+                    models.CharField(
+                        help_text="Hash over the seals of its lines and of the month before it.", max_length=64
+                    ),
+                ),
+                ("closed_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ('-starts_at', 'organization'),
+                "ordering": ("-starts_at", "organization"),
             },
         ),
         migrations.RemoveIndex(
-            model_name='usagerecord',
-            name='billing_usa_project_6a232d_idx',
+            model_name="usagerecord",
+            name="billing_usa_project_6a232d_idx",
         ),
         migrations.RemoveIndex(
-            model_name='usagerecord',
-            name='billing_usa_organiz_75a63f_idx',
+            model_name="usagerecord",
+            name="billing_usa_organiz_75a63f_idx",
         ),
         migrations.AddField(
-            model_name='book',
-            name='closed_until',
-            field=models.DateTimeField(blank=True, help_text='The months before this instant are closed. Empty: none is.', null=True),
+            model_name="book",
+            name="closed_until",
+            field=models.DateTimeField(
+                blank=True, help_text="The months before this instant are closed. Empty: none is.", null=True
+            ),
         ),
         migrations.AddField(
-            model_name='ledgerentry',
-            name='corrects',
-            field=models.DateTimeField(blank=True, help_text='The month that this late truth is about, where that one was closed.', null=True),
+            model_name="ledgerentry",
+            name="corrects",
+            field=models.DateTimeField(
+                blank=True, help_text="The month that this late truth is about, where that one was closed.", null=True
+            ),
         ),
         migrations.AddField(
-            model_name='usagerecord',
-            name='booked_at',
-            field=models.DateTimeField(help_text='When its money counts: at its dispatch, or when it was learnt, where that month was closed.', null=True),
+            model_name="usagerecord",
+            name="booked_at",
+            field=models.DateTimeField(
+                help_text="When its money counts: at its dispatch, or when it was learnt, where that month was closed.",
+                null=True,
+            ),
         ),
         migrations.RunSQL(BOOK, migrations.RunSQL.noop),
         migrations.AlterField(
-            model_name='usagerecord',
-            name='booked_at',
-            field=models.DateTimeField(help_text='When its money counts: at its dispatch, or when it was learnt, where that month was closed.'),
+            model_name="usagerecord",
+            name="booked_at",
+            field=models.DateTimeField(
+                help_text="When its money counts: at its dispatch, or when it was learnt, where that month was closed."
+            ),
         ),
         migrations.AlterField(
-            model_name='spendrollup',
-            name='day',
-            field=models.DateField(help_text='The UTC day on which the calls were booked.'),
+            model_name="spendrollup",
+            name="day",
+            field=models.DateField(help_text="The UTC day on which the calls were booked."),
         ),
         migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(fields=['project', '-booked_at'], name='billing_usa_project_6689ff_idx'),
+            model_name="usagerecord",
+            index=models.Index(fields=["project", "-booked_at"], name="billing_usa_project_6689ff_idx"),
         ),
         migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(fields=['organization', '-booked_at'], name='billing_usa_organiz_adcabd_idx'),
+            model_name="usagerecord",
+            index=models.Index(fields=["organization", "-booked_at"], name="billing_usa_organiz_adcabd_idx"),
         ),
         migrations.AddField(
-            model_name='closedmonth',
-            name='closed_by',
-            field=models.ForeignKey(blank=True, help_text='Empty: closed by itself, some days after its end.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="closedmonth",
+            name="closed_by",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="Empty: closed by itself, some days after its end.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='closedmonth',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='closed_months', to='accounts.organization'),
+            model_name="closedmonth",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="closed_months", to="accounts.organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='closedmonth',
-            constraint=models.UniqueConstraint(fields=('organization', 'starts_at'), name='month_is_closed_once'),
+            model_name="closedmonth",
+            constraint=models.UniqueConstraint(fields=("organization", "starts_at"), name="month_is_closed_once"),
         ),
         migrations.AddConstraint(
-            model_name='closedmonth',
-            constraint=models.CheckConstraint(condition=models.Q(('ends_at__gt', models.F('starts_at'))), name='closed_month_has_length'),
+            model_name="closedmonth",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("ends_at__gt", models.F("starts_at"))), name="closed_month_has_length"
+            ),
         ),
         migrations.RunSQL(STAY_CLOSED, OPEN),
     ]

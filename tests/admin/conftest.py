@@ -15,8 +15,8 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Organization, Project, ProviderCredential, Team, TierOverride, User
 from billing import ledger
-from billing.limits import Owner
 from billing.clock import database_now
+from billing.limits import Owner
 from billing.models import Price, Quota, UsageRecord
 from billing.pricing import Tokens
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent

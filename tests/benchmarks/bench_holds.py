@@ -34,7 +34,7 @@ REPEATS = 3
 
 
 def project_of_three_levels(number: int) -> Project:
-    """A project of an organization of its own, in a team with a quota: organization, team and project bind each call."""
+    """A project of an organization of its own, in a team with a quota: three levels bind each call."""
     project = make_tenant(f"Tenant{number}").project
     project.team = Team.objects.create(organization=project.organization, name="readers")
     project.save()

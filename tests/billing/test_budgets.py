@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from billing import books, grants, ledger, rollups
-from billing.limits import Owner
 from billing.budgets import limits_of, refresh_limits, states_of
 from billing.clock import database_now
+from billing.limits import Owner
 from billing.models import Book, Budget, Hold, LedgerEntry, Price, Quota, Reservation, Scope, UsageRecord
 from billing.periods import month_of
 

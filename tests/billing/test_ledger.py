@@ -9,8 +9,8 @@ from django.utils import timezone
 from accounts.models import Payment, Project
 from billing import ledger, rollups
 from billing.budgets import refresh_limits, states_of
-from billing.limits import Owner
 from billing.errors import AlreadyReleased, NoSuchReservation
+from billing.limits import Owner
 from billing.models import Budget, LedgerEntry, Reservation, SpendRollup, UsageRecord
 
 D = Decimal

@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import Membership, Role, Team, User
 from billing import ledger
-from billing.limits import Owner
 from billing.budgets import limits_of, owner_of, recount, states_of
+from billing.limits import Owner
 from billing.models import Budget, Quota
 from billing.periods import day_of, month_of, week_of
 

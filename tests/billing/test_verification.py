@@ -85,7 +85,9 @@ def test_what_is_no_derived_row_is_not_repaired(organization):
 def test_the_command_says_what_agrees_and_what_differs(organization):
     out = StringIO()
     call_command("verify_ledger", stdout=out)
-    assert out.getvalue().startswith("alice: 19 lines, chain, closed months, reservations, usage records, rollups, budgets agree")
+    assert out.getvalue().startswith(
+        "alice: 19 lines, chain, closed months, reservations, usage records, rollups, budgets agree"
+    )
     as_owner("UPDATE billing_spendrollup SET total_usd = total_usd + 1")
     with pytest.raises(SystemExit) as exit_:
         call_command("verify_ledger", organization="alice", stdout=out)

@@ -1,4 +1,4 @@
-"""Many short schedules of a small world, with the money core on plain dictionaries (`memory.py`) beside the plain model.
+"""Many short schedules of a small world: the money core on plain dictionaries (`memory.py`) beside the plain model.
 
 Whatever can go wrong between a few calls, limits and months goes wrong within a few steps of a small world, if only all
 of them are tried: amounts that fill a limit to the digit, answers that come late or twice, months that end, are closed
@@ -102,7 +102,7 @@ def _settings(start: datetime) -> tuple[tuple[Quota, ...], ...]:
     )
 
 
-# --- Steps, made once ---------------------------------------------------------------------------------------------------
+# --- Steps, made once -------------------------------------------------------------------------------------------------
 _AMOUNTS = (  # US dollars, input and output tokens of a bound
     (D(1), 0, 100),
     (D("0.5"), 0, 50),
@@ -209,7 +209,7 @@ class Dice:
         return choices[int(self.random.random() * len(choices))]
 
 
-# --- The product's side -------------------------------------------------------------------------------------------------
+# --- The product's side -----------------------------------------------------------------------------------------------
 class Named:
     """An organization or a project by name; its name is its key."""
 
@@ -445,7 +445,7 @@ class _WithMemory:
 with_memory = _WithMemory()
 
 
-# --- Families -----------------------------------------------------------------------------------------------------------
+# --- Families ---------------------------------------------------------------------------------------------------------
 class Violation(AssertionError):
     """Model and product differ: the seed of the schedule, and its steps up to there."""
 
