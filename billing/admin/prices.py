@@ -157,7 +157,7 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
             self.message_user(request, str(error), messages.ERROR)
             return self._preview(request, error.plan, text, file_name)
         added, replaced = plan.counts[Outcome.NEW], plan.counts[Outcome.CHANGED]
-        self.message_user(request, f"{file_name}: {added} prices added, {replaced} replaced.", messages.SUCCESS)
+        self.message_user(request, f"Imported {file_name}: {added} added, {replaced} replaced.", messages.SUCCESS)
         return redirect("admin:billing_price_changelist")
 
     def _import_form(
