@@ -197,12 +197,15 @@ def _stored(rows: Sequence[PriceRow]) -> Stored:
 
 
 def _plan(rows: Sequence[PriceRow], stored: Stored) -> Plan:
-    series: dict[tuple[str, str], dict[date, PriceRow]] = {}
-    for row in [*map(row_of, stored.values()), *rows]:
-        series.setdefault((row.model, row.service_tier), {})[row.effective_from] = row
-    days = {name: sorted(found) for name, found in series.items()}
     changed = [price.pk for row in rows if (price := stored.get(row.key)) and terms_of(price) != row.terms]
     used = _used(changed)
+    kept = [row_of(price) for price in stored.values()]
+    # Those that are refused leave the stored ones in force.
+    taken = [row for row in rows if _outcome(row, stored.get(row.key), used) != Outcome.REFUSED]
+    series: dict[tuple[str, str], dict[date, PriceRow]] = {}
+    for row in [*kept, *taken]:
+        series.setdefault((row.model, row.service_tier), {})[row.effective_from] = row
+    days = {name: sorted(found) for name, found in series.items()}
     steps = []
     for row in rows:
         name, before = (row.model, row.service_tier), stored.get(row.key)

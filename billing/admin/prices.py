@@ -177,7 +177,10 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
         steps = sorted(plan.steps, key=lambda step: (order.index(step.outcome), step.row.line))
         shown = {
             "plan": plan,
-            "counts": [(OUTCOME_BADGES[outcome], outcome.label, plan.counts[outcome]) for outcome in order],
+            "counts": [
+                (OUTCOME_BADGES[outcome] if count else "quiet", outcome.label, count)
+                for outcome, count in sorted(plan.counts.items(), key=lambda item: order.index(item[0]))
+            ],
             "steps": [_cells(step) for step in steps],
             "refused": plan.counts[Outcome.REFUSED],
             "content": text,
@@ -210,7 +213,6 @@ def _download(text: str, file_name: str) -> HttpResponse:
 def _cells(step: Step) -> dict[str, Any]:
     """One line of the preview."""
     row, after = step.row, step.predecessor
-    until = f"until {step.until}" if step.until else "with no end known"
     return {
         "line": row.line,
         "model": row.model,
@@ -225,7 +227,8 @@ def _cells(step: Step) -> dict[str, Any]:
             }
             for was, becomes, change in step.compared
         ],
-        "force": f"from {row.effective_from} {until}",
+        "since": f"from {row.effective_from}",
+        "until": f"until {step.until}" if step.until else "no end known",
         "after": f"the price from {after.effective_from}, which ends then" if after else "none: it is the first",
         "source": row.source,
         "note": step.note,

@@ -38,7 +38,10 @@ class WhatIfForm(forms.Form):
     start = forms.DateField(label="From", widget=DAY)
     end = forms.DateField(label="To, exclusive", widget=DAY, help_text="The day after the last, UTC.")
     prices_of = forms.DateField(
-        label="At the prices of", required=False, widget=DAY, help_text="A day. Empty: those of each call's own."
+        label="At the prices of",
+        required=False,
+        widget=DAY,
+        help_text="A day. Empty: that of the organization’s terms, else each call’s own.",
     )
     service_tier = forms.ChoiceField(
         label="In the service tier", required=False, choices=[("", "Each call’s own"), *ServiceTier.choices]
@@ -176,15 +179,16 @@ def _csv(report: Report) -> HttpResponse:
 def _shown(report: Report) -> dict[str, Any]:
     amounts = [line.amounts.actual_usd for line in report.lines]
     dearest = max([*amounts, *(line.what_if_usd or Decimal(0) for line in report.lines)], default=Decimal(0))
+    not_compared = {"what_if": "not known", "difference": "–", "percent": "–"}
     return {
-        "lines": [_cells(line, dearest) for line in report.lines],
-        "total": _cells(report.total, Decimal(0)),
-        "unknown_total": _cells(report.unknown_total, Decimal(0)) if report.unknown else None,
+        "lines": [{**_cells(line), "bars": _bars(line, dearest)} for line in report.lines],
+        "total": _cells(report.total),
+        "unknown_total": {**_cells(report.unknown_total), **not_compared} if report.unknown else None,
         "last_day": report.end - timedelta(days=1),
     }
 
 
-def _cells(line: Line, dearest: Decimal) -> dict[str, Any]:
+def _cells(line: Line) -> dict[str, Any]:
     amounts = line.amounts
     what_if, difference = line.what_if_usd, line.difference_usd
     return {
@@ -200,8 +204,6 @@ def _cells(line: Line, dearest: Decimal) -> dict[str, Any]:
         "what_if": "not known" if what_if is None else dollars(what_if),
         "difference": "–" if difference is None else _signed(difference),
         "percent": "–" if line.percent is None else f"{line.percent:+} %",
-        "actual_width": _width(amounts.actual_usd, dearest),
-        "what_if_width": _width(what_if or Decimal(0), dearest),
         "prices": [str(price) for price in line.prices],
         "unknown": line.unknown,
     }
@@ -211,6 +213,7 @@ def _signed(amount: Decimal) -> str:
     return f"+{dollars(amount)}" if amount > 0 else dollars(amount)
 
 
-def _width(amount: Decimal, dearest: Decimal) -> str:
-    """In per cent of the dearest bar."""
-    return f"{amount * 100 / dearest:.2f}" if dearest else "0"
+def _bars(line: Line, dearest: Decimal) -> list[str]:
+    """How long the two bars are, in per cent of the dearest one."""
+    amounts = (line.amounts.actual_usd, line.what_if_usd or Decimal(0))
+    return [f"{amount * 100 / dearest:.2f}" if dearest else "0" for amount in amounts]

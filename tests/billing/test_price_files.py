@@ -258,6 +258,9 @@ def test_a_price_that_was_used_is_not_rewritten(book: Book, is_settled):
     plan = price_imports.preview(rows)
     assert [step.outcome for step in plan.steps] == [Outcome.REFUSED, Outcome.NEW]
     assert "later effective_from" in plan.steps[0].note
+    # What comes after a refused line comes after the stored price, which stays.
+    later = row("o1-preview", used.effective_from + timedelta(days=1), "30 30 30")
+    assert price_imports.preview([rows[0], later]).steps[1].compared[0] == (15, 30, 100)
     before = write_csv(stored_rows())
     with pytest.raises(ImportRefused, match="1 of its lines are refused"):
         price_imports.apply(rows, plan.digest, actor=None, origin="a test")
