@@ -13,7 +13,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, F, OuterRef, Subquery, Sum
+from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
 
 from accounts.dated import in_force
@@ -232,18 +232,30 @@ def _amounts_by_day(owner: Mapping[str, Any], start: date, end: date) -> dict[Ke
     return {key: amounts for key, amounts in found.items() if amounts.calls}
 
 
-def _of_snapshots(owner: Mapping[str, Any], start: date, end: date) -> dict[Key, Amounts]:
-    """The part of it that was priced under a snapshot's name; found by the few prices that bear such a name.
-
-    A name is a model's or a snapshot's and never both, so that one usage record of a price tells which it is.
-    """
-    one = UsageRecord.objects.filter(price=OuterRef("pk")).order_by().values("model")[:1]
-    of_snapshots = list(
-        Price.objects.annotate(used_for=Subquery(one))
-        .filter(used_for__isnull=False)
-        .exclude(used_for=F("model"))
-        .values_list("pk", flat=True)
+# Steps through the usage records' index on their price from one price to the next, however many records there are. A
+# name is a model's or a snapshot's and never both, so that one record of a price tells which it is.
+_PRICES_OF_SNAPSHOTS = f"""
+    WITH RECURSIVE used AS (
+        SELECT min(price_id) AS price_id FROM {UsageRecord._meta.db_table}
+        UNION ALL
+        SELECT (SELECT min(price_id) FROM {UsageRecord._meta.db_table} WHERE price_id > used.price_id)
+        FROM used WHERE used.price_id IS NOT NULL
     )
+    SELECT price.id
+    FROM used
+    JOIN {Price._meta.db_table} price ON price.id = used.price_id
+    CROSS JOIN LATERAL (
+        SELECT model FROM {UsageRecord._meta.db_table} WHERE price_id >= used.price_id ORDER BY price_id LIMIT 1
+    ) one
+    WHERE one.model <> price.model
+"""  # noqa: S608  # names of tables only
+
+
+def _of_snapshots(owner: Mapping[str, Any], start: date, end: date) -> dict[Key, Amounts]:
+    """The part of it that was priced under a snapshot's name; found by the few prices that bear such a name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PRICES_OF_SNAPSHOTS)
+        of_snapshots = [price_id for (price_id,) in cursor.fetchall()]
     if not of_snapshots:
         return {}
     rows = (

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import InternalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Organization, Project
 from billing import ledger, price_imports, rerating, rollups
@@ -188,6 +189,19 @@ def test_nothing_spent_is_no_line(project: Project):
     assert report.lines == []
     assert (report.total.what_if_usd, report.total.percent) == (0, 0)
     assert "No calls" in as_table(report)
+
+
+def test_more_calls_are_no_more_queries(project: Project):
+    def count() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            rated(project, service_tier="batch")
+        return len(captured)
+
+    call(project, MATRIX, "gpt-4o", at=price("gpt-4o-2024-08-06"))
+    few = count()
+    for number in range(10):
+        move(call(project, MATRIX, ("o1-mini", "gpt-4o")[number % 2]), number)
+    assert count() == few < 10
 
 
 # --- Reads only -------------------------------------------------------------------------------------------------------
