@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar
 
 
 class Dated(Protocol):
-    effective_from: date
+    @property
+    def effective_from(self) -> date: ...
 
 
 Row = TypeVar("Row", bound=Dated)

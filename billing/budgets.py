@@ -11,8 +11,9 @@ from django.db.models import Q, QuerySet
 from accounts.models import ApiKey, Organization
 from accounts.tiers import standing, standings
 from billing import books
+from billing.amounts import Amounts
 from billing.arrays import columns
-from billing.counting import Amounts, held_in, spent_in
+from billing.counting import held_in, spent_in
 from billing.grants import Account
 from billing.limits import BudgetState, Key, Limit, Owner, binding
 from billing.models import Budget, Hold, Quota, Scope

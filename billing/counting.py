@@ -1,6 +1,5 @@
-"""What a limit counts: amounts in each measure, and what was used and is held in a window."""
+"""What a limit counts: what was used and is held in a window."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -8,11 +7,11 @@ from uuid import UUID
 
 from django.db.models import F, Q, Sum
 
+from billing.amounts import Amounts, at_most
 from billing.models import LedgerEntry, Measure, Quota, Reservation, Scope, SpendRollup, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.periods import Window, day_of
-from billing.pricing import Tokens
 
 
 class Counted(Protocol):
@@ -30,30 +29,6 @@ class Counted(Protocol):
     def measure(self) -> Measure: ...
     @property
     def model(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """One call in every measure."""
-
-    usd: Decimal
-    tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    jobs: int = 1
-
-    def of(self, measure: Measure | str) -> Decimal:
-        return Decimal(getattr(self, measure))
-
-
-def at_most(usd: Decimal, *, input_tokens: int, output_tokens: int) -> Amounts:
-    """The bound of a call: all of its output may turn out to be reasoning."""
-    return Amounts(usd, input_tokens + output_tokens, output_tokens, output_tokens)
-
-
-def actual(usd: Decimal, tokens: Tokens) -> Amounts:
-    """What a call came to."""
-    return Amounts(usd, tokens.input + tokens.output, tokens.output, tokens.reasoning)
 
 
 def bound_of(reservation: Reservation) -> Amounts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from billing.counting import Amounts, at_most
+from billing.amounts import Amounts, at_most
 from billing.limits import BudgetState, Key, Limit, Owner
 from billing.models import Price
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from billing.amounts import Amounts, actual
 from billing.chain import Head, Line
-from billing.counting import Amounts, actual
 from billing.grants import Account
 from billing.limits import Key, Limit
 from billing.models.budgets import ReservationStatus

@@ -12,9 +12,9 @@ from django.db import transaction
 
 from accounts.models import ApiKey, Organization
 from accounts.tiers import Standing, rate_limit, standing, tiers_on
+from billing.amounts import at_most
 from billing.budgets import limits_of, owner_of, state_of
 from billing.clock import database_now
-from billing.counting import at_most
 from billing.errors import LimitTooSmall
 from billing.limits import Owner
 from billing.models import ServiceTier

@@ -1,4 +1,4 @@
-"""What people set: quotas and prices. A quota counts from the moment it is saved."""
+"""What people set: quotas. A quota counts from the moment it is saved."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from accounts.admin.base import BursarAdmin, badge, list_of
 from accounts.models import Organization
 from billing import books
-from billing.admin.money import amount_column, in_words, usd_column, window_in_words
+from billing.admin.money import amount_column, in_words, window_in_words
 from billing.budgets import account_of, open_accounts, recount, refresh_limits, state_of
 from billing.clock import database_now
 from billing.limits import BudgetState, limit_of
@@ -228,31 +228,3 @@ class QuotaAdmin(MovesLimits):
     @admin.display(description="see also")
     def budgets_link(self, quota: Quota) -> SafeString:
         return list_of("billing_budget", "Its windows", quota__id__exact=quota.pk)
-
-
-@admin.register(Price)
-class PriceAdmin(BursarAdmin):
-    list_display = (
-        "model",
-        "service_tier",
-        "effective_from",
-        usd_column("input_usd_per_million", "input / 1M"),
-        usd_column("cached_input_usd_per_million", "cached input / 1M"),
-        usd_column("output_usd_per_million", "output / 1M"),
-        "source",
-    )
-    list_filter = ("service_tier", "effective_from", "model")
-    search_fields = ("model", "source")
-    id_fields = ()
-    date_hierarchy = "effective_from"
-    ordering = ("model", "service_tier", "-effective_from")
-    readonly_fields = ("usage",)
-
-    def get_fields(self, request: HttpRequest, obj: Price | None = None) -> Any:
-        fields = [field for field in super().get_fields(request, obj) if field != "usage"]
-        return [*fields, "usage"] if obj else fields
-
-    @admin.display(description="used by")
-    def usage(self, price: Price) -> SafeString:
-        """A record keeps the figures that it was made with, whatever becomes of this row."""
-        return list_of("billing_usagerecord", "Usage records at this price", price__id__exact=price.pk)

@@ -148,7 +148,7 @@ class Memory:
     def pause(self, project_id: Any, now: datetime, reason: str) -> None:
         self.paused.add(project_id)
 
-    # --- Counting, as SQL does it in the product ------------------------------------------------------------------------
+    # --- Counting, as SQL does it in the product --------------------------------------------------------------------
     def _measure(self, key: Any) -> str:
         return next(quota.measure for quota in self.quotas.values() if quota.pk == key[1]) if key[1] else "usd"
 

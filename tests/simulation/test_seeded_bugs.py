@@ -14,7 +14,20 @@ from typing import Any
 
 import pytest
 
-from billing import books, budgets, chain, counting, grants, ledger, limits, pricing, rollups, settlements, storage
+from billing import (
+    amounts,
+    books,
+    budgets,
+    chain,
+    counting,
+    grants,
+    ledger,
+    limits,
+    pricing,
+    rollups,
+    settlements,
+    storage,
+)
 from billing.errors import AlreadyReleased
 from billing.models.entries import EntryKind
 from billing.periods import day_of, month_of
@@ -325,7 +338,7 @@ def cached_input_is_free(patch):
 @bug
 def tokens_are_output_tokens_only(patch):
     def actual(usd, tokens):
-        return counting.Amounts(usd, tokens.output, tokens.output, tokens.reasoning)
+        return amounts.Amounts(usd, tokens.output, tokens.output, tokens.reasoning)
 
     patch.setattr(settlements, "actual", actual)
 
