@@ -155,7 +155,7 @@ class Report:
 
 
 def rerate(organization: Organization, project: Project | None, start: date, end: date, scenario: Scenario) -> Report:
-    """What the calls dispatched from `start` up to, and not including, `end` (UTC) would have cost in the scenario.
+    """What the calls booked from `start` up to, and not including, `end` (UTC) would have cost in the scenario.
 
     Without a day in the scenario each call is priced by the organization's terms: those of its agreed date, else of the
     call's own day. Runs in a transaction that the database lets read only.
@@ -260,10 +260,10 @@ def _of_snapshots(owner: Mapping[str, Any], start: date, end: date) -> dict[Key,
         return {}
     rows = (
         UsageRecord.objects.filter(
-            **owner, price__in=of_snapshots, dispatched_at__gte=_midnight(start), dispatched_at__lt=_midnight(end)
+            **owner, price__in=of_snapshots, booked_at__gte=_midnight(start), booked_at__lt=_midnight(end)
         )
         .order_by()
-        .values("model", "service_tier", priced_as=F("price__model"), day=TruncDate("dispatched_at", tzinfo=UTC))
+        .values("model", "service_tier", priced_as=F("price__model"), day=TruncDate("booked_at", tzinfo=UTC))
         .annotate(calls=Count("pk"), actual_usd=Sum("total_usd"), **{name: Sum(name) for name in SUMMED_TOKENS})
     )
     return {(row["model"], row["priced_as"], row["service_tier"], row["day"]): _amounts(row) for row in rows}

@@ -253,13 +253,13 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
         "reason",
         "actor",
     )
-    list_filter = ("kind", "organization", ("project", ProjectFilter), "window_start")
+    list_filter = ("kind", "organization", ("project", ProjectFilter), "window_start", "corrects")
     list_select_related = ("organization", "project", "actor")
     search_fields = ("reason", "organization__name", "project__name", "project__slug", "actor__email")
     id_fields = ("reservation_id", "reservation__reference", "project_id", "organization_id")
     date_hierarchy = "recorded_at"
     ordering = ("-id",)
-    fields = (*list_display, "reservation_page", "sealed")
+    fields = (*list_display, "corrects", "reservation_page", "sealed")
 
     @admin.display(description="seal")
     def sealed(self, entry: LedgerEntry) -> SafeString:

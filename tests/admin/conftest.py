@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from accounts.models import Organization, Project, ProviderCredential, Team, Tie
 from billing import ledger
 from billing.clock import database_now
 from billing.limits import Owner
-from billing.models import Price, Quota, UsageRecord
+from billing.models import ClosedMonth, Price, Quota, UsageRecord
 from billing.pricing import Tokens
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent
 from jobs.states import AttemptStatus, JobStatus
@@ -169,6 +169,16 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
     Team.objects.create(organization=organization, name="Numbers")
     make_quota(finished.job.project, "100")
     TierOverride.objects.create(organization=organization, tier=5, reason="agreed by contract", actor=owner)
+    ClosedMonth.objects.create(
+        organization=organization,
+        starts_at=datetime(2024, 8, 1, tzinfo=UTC),
+        ends_at=datetime(2024, 9, 1, tzinfo=UTC),
+        lines=2,
+        spent_usd=Decimal("0.06"),
+        held_usd=0,
+        seal="0" * 64,
+        closed_at=timezone.now(),
+    )
     credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
     credential.api_key = "sk-the-key-of-the-provider"
     credential.save()

@@ -12,7 +12,7 @@ from billing.models import Book, Budget, Hold, LedgerEntry, Reservation, SpendRo
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot
 from tests.admin.conftest import sign_in
 
-BOOKS = {Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
+BOOKS = {Book, Budget, ClosedMonth, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
 READ_ONLY = {*BOOKS, Job, JobContent, IdempotencyRecord}
 # Shown within the pages of their owners.
 INLINE = {Attempt, ModelSnapshot}

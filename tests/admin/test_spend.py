@@ -36,7 +36,7 @@ def copy_into(month: Month, record: UsageRecord) -> None:
     reservation.pk, reservation.reference = uuid7(), uuid7()
     reservation.save(force_insert=True)
     record.pk, record.reservation = uuid7(), reservation
-    record.window_start, record.dispatched_at = month.window.start, month.window.start + timedelta(days=3)
+    record.window_start, record.booked_at = month.window.start, month.window.start + timedelta(days=3)
     record.save(force_insert=True)
     rollups.add(record)
 

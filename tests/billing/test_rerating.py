@@ -43,8 +43,8 @@ def call(project: Project, tokens: Tokens, model: str = "o1-preview", *, at: Pri
 
 def move(record: UsageRecord, days: int) -> None:
     """Makes it a call of an earlier day, in the rollups too."""
-    earlier = f"dispatched_at - interval '{days} days'"
-    as_owner(f"UPDATE billing_usagerecord SET dispatched_at = {earlier} WHERE id = '{record.pk}'")
+    earlier = f"booked_at - interval '{days} days'"
+    as_owner(f"UPDATE billing_usagerecord SET booked_at = {earlier} WHERE id = '{record.pk}'")
     rollups.rebuild(record.organization)
 
 
