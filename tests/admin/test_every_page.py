@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiKey, Membership, TierOverride, User
-from billing.models import Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord
+from billing.models import Book, Budget, ClosedMonth, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot
 from tests.admin.conftest import sign_in
 
