@@ -3,17 +3,22 @@
 from billing.models.budgets import Budget, Hold, Measure, Quota, Reservation, Scope, WindowKind
 from billing.models.entries import Book, LedgerEntry
 from billing.models.prices import Price, ServiceTier
-from billing.models.usage import SpendRollup, UsageRecord
+from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, Rollup, SpendRollup
+from billing.models.usage import UsageRecord
 
 __all__ = [
     "Book",
     "Budget",
+    "DayRollup",
     "Hold",
+    "KeyRollup",
     "LedgerEntry",
     "Measure",
+    "ModelRollup",
     "Price",
     "Quota",
     "Reservation",
+    "Rollup",
     "Scope",
     "ServiceTier",
     "SpendRollup",
