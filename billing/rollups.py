@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing.models import DayRollup, KeyRollup, ModelRollup, Rollup, SpendRollup, UsageRecord
+from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup, UsageRecord
 from billing.models.rollups import SUMMED, TOTALS
 
 __all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "add", "rebuild"]
@@ -19,7 +19,7 @@ __all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "add", "rebuild"]
 COUNTED_AT = "dispatched_at"
 DAY = f"({COUNTED_AT} AT TIME ZONE 'UTC')::date"
 OWNER = SpendRollup.OWNER
-ROLLUPS: tuple[type[Rollup], ...] = (SpendRollup, DayRollup, ModelRollup, KeyRollup)
+ROLLUPS: tuple[type[Rollup], ...] = (SpendRollup, DayRollup, ProjectRollup, ModelRollup, KeyRollup)
 
 # A total that is no sum of the column of its name.
 _OF_RECORDS = {

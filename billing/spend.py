@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from accounts.models import ApiKey, Project, Team, User
-from billing.models import DayRollup, KeyRollup, ModelRollup, Rollup, SpendRollup
+from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
 from billing.models.rollups import TOTALS
 
 # What people group by, and the column that it stands for.
@@ -22,9 +22,8 @@ GROUPINGS = {
     "model": "model",
     "service_tier": "service_tier",
 }
-# The fewest rows first, as far as that can be said: only the rollups by model and by day stay small however many keys
-# a project has.
-COARSEST_FIRST: tuple[type[Rollup], ...] = (ModelRollup, DayRollup, KeyRollup, SpendRollup)
+# The fewest rows first, as far as that can be said: those by model and by day stay small however many keys there are.
+COARSEST_FIRST: tuple[type[Rollup], ...] = (ProjectRollup, ModelRollup, DayRollup, KeyRollup, SpendRollup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,13 @@ class SpendLine:
 def rows_between(start: date, end: date, group_by: Sequence[str] = (), **filters: Any) -> "QuerySet[Any]":
     """The rollup rows of the days from `start` up to, and not including, `end`: as few as can be grouped so.
 
-    Filters are those of the columns. Name the organization among them: every index begins with it.
+    Filters are those of the columns. Name the organization among them: every index begins with it. Raises LookupError
+    for a column that no rollup has.
     """
     columns = {GROUPINGS[name] for name in group_by} | set(filters)
-    rollup = next(rollup for rollup in COARSEST_FIRST if _answers(rollup, columns, start, end))
+    rollup = next((rollup for rollup in COARSEST_FIRST if _answers(rollup, columns, start, end)), None)
+    if rollup is None:
+        raise LookupError(f"No rollup has all of {', '.join(sorted(columns))}.")
     if rollup.IS_MONTHLY and end == _month_after(start):
         # By equality, so that an index finds a project within the month.
         return rollup.objects.filter(day=start, **filters)

@@ -12,6 +12,7 @@ TOTALS = (
 MONTH = "date_trunc('month', day::timestamp)::date"
 COARSER = {
     "billing_dayrollup": ("day", "organization_id, project_id, team_id"),
+    "billing_projectrollup": (MONTH, "organization_id, project_id, team_id"),
     "billing_modelrollup": (MONTH, "organization_id, project_id, team_id, model, service_tier"),
     "billing_keyrollup": (MONTH, "organization_id, project_id, team_id, member_id, api_key_id"),
 }
@@ -272,6 +273,64 @@ class Migration(migrations.Migration):
                 name="one_rollup_per_month_and_model",
                 nulls_distinct=False,
             ),
+        ),
+        migrations.CreateModel(
+            name="ProjectRollup",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "day",
+                    models.DateField(
+                        help_text="UTC. The day on which the calls were dispatched, or the first of its month."
+                    ),
+                ),
+                ("team_id", models.UUIDField(blank=True, null=True)),
+                ("calls", models.PositiveBigIntegerField()),
+                ("empty_calls", models.PositiveBigIntegerField()),
+                ("input_tokens", models.PositiveBigIntegerField()),
+                ("cached_input_tokens", models.PositiveBigIntegerField()),
+                ("output_tokens", models.PositiveBigIntegerField()),
+                ("reasoning_tokens", models.PositiveBigIntegerField()),
+                ("input_usd", billing.models.fields.UsdField(decimal_places=12, max_digits=24)),
+                ("cached_input_usd", billing.models.fields.UsdField(decimal_places=12, max_digits=24)),
+                ("output_usd", billing.models.fields.UsdField(decimal_places=12, max_digits=24)),
+                ("reasoning_usd", billing.models.fields.UsdField(decimal_places=12, max_digits=24)),
+                ("total_usd", billing.models.fields.UsdField(decimal_places=12, max_digits=24)),
+                (
+                    "empty_usd",
+                    billing.models.fields.UsdField(
+                        decimal_places=12, help_text="Part of the total that bought no visible answer.", max_digits=24
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.organization",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.project",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-day", "organization", "project"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("organization", "day", "project", "team_id"),
+                        name="one_rollup_per_month_and_project",
+                        nulls_distinct=False,
+                    )
+                ],
+            },
         ),
         migrations.AlterField(
             model_name="spendrollup",

@@ -3,7 +3,7 @@
 from billing.models.budgets import Budget, Hold, Measure, Quota, Reservation, Scope, WindowKind
 from billing.models.entries import Book, LedgerEntry
 from billing.models.prices import Price, ServiceTier
-from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, Rollup, SpendRollup
+from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
 from billing.models.usage import UsageRecord
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Measure",
     "ModelRollup",
     "Price",
+    "ProjectRollup",
     "Quota",
     "Reservation",
     "Rollup",

@@ -99,6 +99,23 @@ class DayRollup(Rollup):
         ]
 
 
+class ProjectRollup(Rollup):
+    """By month and project."""
+
+    OWNER = ("organization_id", "project_id", "team_id")
+    IS_MONTHLY = True
+
+    class Meta:
+        ordering = ("-day", "organization", "project")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "day", "project", "team_id"],
+                nulls_distinct=False,
+                name="one_rollup_per_month_and_project",
+            ),
+        ]
+
+
 class ModelRollup(Rollup):
     """By month, project, model and service tier."""
 

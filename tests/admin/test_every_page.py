@@ -16,6 +16,7 @@ from billing.models import (
     KeyRollup,
     LedgerEntry,
     ModelRollup,
+    ProjectRollup,
     Reservation,
     SpendRollup,
     UsageRecord,
@@ -26,7 +27,7 @@ from tests.admin.conftest import sign_in
 BOOKS = {Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
 READ_ONLY = {*BOOKS, Job, JobContent, IdempotencyRecord}
 # The same totals as in the finest rollup, which has a page.
-COARSER = {DayRollup, KeyRollup, ModelRollup}
+COARSER = {DayRollup, KeyRollup, ModelRollup, ProjectRollup}
 # Shown within the pages of their owners.
 INLINE = {Attempt, ModelSnapshot}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
-from django.db import connection
+from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from accounts.models import ApiKey, Membership, Organization, Payment, Project, Role, Team, User
-from billing import rollups
+from billing import books, rollups
+from billing.budgets import Owner, limits_of, open_budgets
 from billing.clock import database_now
-from billing.models import Book, LedgerEntry, Price, Reservation, UsageRecord
+from billing.models import Book, Budget, LedgerEntry, Price, Reservation, UsageRecord
 
 ORGANIZATIONS, PROJECTS, KEYS, MEMBERS, MODELS = 20, 200, 1000, 200, 8
 SERVICE_TIERS = ("standard", "batch", "flex", "priority")
@@ -126,8 +127,12 @@ def generate(records: int) -> list[Organization]:
         Book.objects.bulk_create(Book(organization=o, head_sequence=2 * records + 1) for o in organizations)
         for organization in organizations:
             rollups.rebuild(organization)
-        for model in (Reservation, UsageRecord, LedgerEntry, Book, *rollups.ROLLUPS):
-            cursor.execute(f"VACUUM ANALYZE {model._meta.db_table}")
+        with transaction.atomic():
+            books.lock(organization.pk for organization in organizations)
+            for project in Project.objects.select_related("organization"):
+                open_budgets(limits_of(Owner(project), now))
+        for model in (Reservation, UsageRecord, LedgerEntry, Book, Budget, *rollups.ROLLUPS):
+            cursor.execute(f"{'ANALYZE' if connection.in_atomic_block else 'VACUUM ANALYZE'} {model._meta.db_table}")
     return organizations
 
 
