@@ -5,13 +5,14 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db.models import F, Q, Sum
+from django.db.models import F, Sum
 
 from billing.amounts import Amounts, at_most
-from billing.models import LedgerEntry, Measure, Quota, Reservation, Scope, SpendRollup, UsageRecord
+from billing.models import LedgerEntry, Measure, Quota, Reservation, Scope, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.periods import Window, day_of
+from billing.spend import rows_between
 
 
 class Counted(Protocol):
@@ -40,7 +41,7 @@ def bound_of(reservation: Reservation) -> Amounts:
 def held_in(limit: Counted, window: Window) -> dict[UUID, Amounts]:
     """The open reservations of a limit's owner that were made in a window, with what each holds."""
     rows = Reservation.objects.filter(
-        _of_owner(limit),
+        **_of_owner(limit),
         status=ReservationStatus.OPEN,
         reserved_at__gte=window.start,
         reserved_at__lt=window.end,
@@ -48,7 +49,7 @@ def held_in(limit: Counted, window: Window) -> dict[UUID, Amounts]:
     return {reservation.pk: bound_of(reservation) for reservation in rows}
 
 
-# The columns that each measure sums, in a rollup; a usage record has the same but counts one job a row.
+# The columns that each measure sums, in rollups and usage records alike; jobs are counted.
 _COLUMNS = {
     Measure.USD: F("total_usd"),
     Measure.TOKENS: F("input_tokens") + F("output_tokens"),
@@ -64,15 +65,11 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
     """
     owner = _of_owner(limit)
     if _is_whole_days(window):
-        rows: Any = SpendRollup.objects.filter(owner, day__gte=window.start.date(), day__lt=window.end.date())
-        jobs: Any = F("calls")
+        rows: Any = rows_between(window.start.date(), window.end.date(), **owner)
+        used = rows.aggregate(sum=Sum(_COLUMNS.get(limit.measure, F("calls"))))["sum"]
     else:
-        rows = UsageRecord.objects.filter(owner, booked_at__gte=window.start, booked_at__lt=window.end)
-        jobs = None
-    if limit.measure == Measure.JOBS:
-        used = rows.aggregate(sum=Sum(jobs))["sum"] if jobs is not None else rows.count()
-    else:
-        used = rows.aggregate(sum=Sum(_COLUMNS[limit.measure]))["sum"]
+        rows = UsageRecord.objects.filter(booked_at__gte=window.start, booked_at__lt=window.end, **owner)
+        used = rows.aggregate(sum=Sum(_COLUMNS[limit.measure]))["sum"] if limit.measure in _COLUMNS else rows.count()
     return Decimal(used or 0) + _adjusted_in(limit, window)
 
 
@@ -81,23 +78,22 @@ def _adjusted_in(limit: Counted, window: Window) -> Decimal:
     if limit.measure != Measure.USD or limit.model or limit.scope in {Scope.MEMBER, Scope.KEY}:
         return Decimal(0)
     rows = LedgerEntry.objects.filter(
-        _of_owner(limit), kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end
+        **_of_owner(limit), kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end
     )
     return rows.aggregate(sum=Sum("spent_change_usd"))["sum"] or Decimal(0)
 
 
-def _of_owner(limit: Counted) -> Q:
-    """The rows (reservations, usage records, rollups, corrections) that a limit counts."""
-    owner = Q(organization_id=limit.organization_id)
+def _of_owner(limit: Counted) -> dict[str, Any]:
+    """The columns by which rows (reservations, usage records, rollups, corrections) are those that a limit counts."""
+    owner: dict[str, Any] = {"organization_id": limit.organization_id}
     if limit.model:
-        owner &= Q(model=limit.model)
-    if limit.scope == Scope.PROJECT:
-        return owner & Q(project_id=limit.project_id)
+        owner["model"] = limit.model
     columns = {Scope.TEAM: "team_id", Scope.MEMBER: "member_id", Scope.KEY: "api_key_id"}
-    if limit.scope in columns:
+    if limit.scope == Scope.PROJECT:
+        owner["project_id"] = limit.project_id
+    elif limit.scope in columns:
         column = columns[limit.scope]
-        named = Quota.objects.filter(pk__in=[limit.quota_id]).values_list(column, flat=True)
-        return owner & Q(**{column: named.get()})
+        owner[column] = Quota.objects.filter(pk__in=[limit.quota_id]).values_list(column, flat=True).get()
     return owner
 
 

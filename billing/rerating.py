@@ -19,10 +19,10 @@ from django.db.models.functions import TruncDate
 from accounts.dated import in_force
 from accounts.models import Organization, Project
 from billing.models import Price, UsageRecord
+from billing.models.rollups import SUMMED_TOKENS
 from billing.price_files import PriceRow
 from billing.price_imports import percent, stored_rows
 from billing.pricing import EXACT, Tokens, cost
-from billing.rollups import SUMMED_TOKENS
 from billing.spend import rows_between
 
 ZERO = Decimal(0)
@@ -220,7 +220,7 @@ Key = tuple[str, str, str, date]
 def _amounts_by_day(owner: Mapping[str, Any], start: date, end: date) -> dict[Key, Amounts]:
     sums = {name: Sum(name) for name in SUMMED_TOKENS}
     rolled_up = (
-        rows_between(start, end, **owner)
+        rows_between(start, end, ("day", "model", "service_tier"), **owner)
         .order_by()
         .values("model", "service_tier", "day")
         .annotate(calls=Sum("calls"), actual_usd=Sum("total_usd"), **sums)

@@ -1,36 +1,85 @@
-"""Totals kept beside the usage records, in the same transaction, so that no question has to read them all."""
+"""Totals kept beside the usage records, in the same transaction, so that no question has to read them all.
+
+The same totals at several grains: the finest can answer everything, the coarser ones the common questions from few
+rows. Each settlement adds to all of them in one statement; another makes them anew from the usage records.
+"""
+
+from datetime import UTC
+from typing import Any
 
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing.models import SpendRollup, UsageRecord
+from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup, UsageRecord
+from billing.models.rollups import SUMMED, TOTALS
 
-OWNER = ("organization_id", "project_id", "team_id", "member_id", "api_key_id", "model", "service_tier")
-SUMMED_TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
-SUMMED_USD = ("input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd")
-TOTALS = ("calls", "empty_calls", *SUMMED_TOKENS, *SUMMED_USD, "empty_usd")
+__all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "add", "rebuild"]
 
-_TABLE = SpendRollup._meta.db_table
-_COLUMNS = ("day", *OWNER, *TOTALS)
-# Names of columns only; every value is a parameter.
-_ADD = (
-    f"INSERT INTO {_TABLE} ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
-    "ON CONFLICT (organization_id, day, project_id, team_id, member_id, api_key_id, model, service_tier) "
-    "DO UPDATE SET " + ", ".join(f"{name} = {_TABLE}.{name} + EXCLUDED.{name}" for name in TOTALS)
-)
+# The instant of a usage record at which its money counts, and the UTC day that this makes in SQL.
+COUNTED_AT = "booked_at"
+DAY = f"({COUNTED_AT} AT TIME ZONE 'UTC')::date"
+OWNER = SpendRollup.OWNER
+ROLLUPS: tuple[type[Rollup], ...] = (SpendRollup, DayRollup, ProjectRollup, ModelRollup, KeyRollup)
+
+# A total that is no sum of the column of its name.
+_OF_RECORDS = {
+    "calls": "count(*)",
+    "empty_calls": "count(*) FILTER (WHERE is_empty)",
+    "empty_usd": "COALESCE(sum(total_usd) FILTER (WHERE is_empty), 0)",
+}
+
+
+# Names of tables and columns only; every value is a parameter.
+def _into(rollup: type[Rollup], rows: str) -> str:
+    """The statement that adds rows to a rollup."""
+    table = rollup._meta.db_table
+    owner = ", ".join(rollup.OWNER)
+    raised = ", ".join(f"{name} = {table}.{name} + EXCLUDED.{name}" for name in TOTALS)
+    return (
+        f"INSERT INTO {table} (day, {owner}, {', '.join(TOTALS)}) {rows} "
+        f"ON CONFLICT (day, {owner}) DO UPDATE SET {raised}"
+    )
+
+
+def _into_all(rows_of: dict[type[Rollup], str]) -> str:
+    return ", ".join(f"into_{rollup._meta.model_name} AS ({_into(rollup, rows)})" for rollup, rows in rows_of.items())
+
+
+def _add() -> str:
+    """One row into each rollup. The parameters are, for each in turn: day, owner, totals."""
+    rows = {rollup: f"VALUES (%s{', %s' * len((*rollup.OWNER, *TOTALS))})" for rollup in ROLLUPS}
+    return f"WITH {_into_all(rows)} SELECT"
+
+
+def _add_all() -> str:
+    """All the usage records of an organization into the rollups; answers how many they were."""
+    owner = ", ".join(OWNER)
+    totals = ", ".join(f"{_OF_RECORDS.get(name, f'sum({name})')} AS {name}" for name in TOTALS)
+    added = (
+        f"SELECT {DAY} AS day, {owner}, {totals} FROM {UsageRecord._meta.db_table} "  # noqa: S608
+        f"WHERE organization_id = %s GROUP BY {DAY}, {owner}"
+    )
+    rows = {}
+    for rollup in ROLLUPS:
+        key = ", ".join(("date_trunc('month', day::timestamp)::date" if rollup.IS_MONTHLY else "day", *rollup.OWNER))
+        sums = ", ".join(f"sum({name})" for name in TOTALS)
+        rows[rollup] = f"SELECT {key}, {sums} FROM added GROUP BY {key}"  # noqa: S608
+    return f"WITH added AS MATERIALIZED ({added}), {_into_all(rows)} SELECT COALESCE(sum(calls), 0) FROM added"  # noqa: S608
+
+
+_ADD = _add()
+_ADD_ALL = _add_all()
 
 
 def add(record: UsageRecord) -> None:
-    """Adds a usage record to the totals of the day on which it was booked, UTC."""
+    """Adds a usage record to the totals of the UTC day, and of the month, that its money counts in."""
+    day = getattr(record, COUNTED_AT).astimezone(UTC).date()
     empty = int(record.is_empty)
-    values = [
-        record.booked_at.date(),
-        *(getattr(record, name) for name in OWNER),
-        1,
-        empty,
-        *(getattr(record, name) for name in SUMMED_TOKENS + SUMMED_USD),
-        record.total_usd * empty,
-    ]
+    totals = [1, empty, *(getattr(record, name) for name in SUMMED), record.total_usd * empty]
+    values: list[Any] = []
+    for rollup in ROLLUPS:
+        values += [day.replace(day=1) if rollup.IS_MONTHLY else day]
+        values += [getattr(record, name) for name in rollup.OWNER] + totals
     with connection.cursor() as cursor:
         cursor.execute(_ADD, values)
 
@@ -38,9 +87,9 @@ def add(record: UsageRecord) -> None:
 @transaction.atomic
 def rebuild(organization: Organization) -> int:
     """Makes an organization's rollups anew from its usage records; returns how many there were. Its book is locked."""
-    SpendRollup.objects.filter(organization=organization).delete()
-    count = 0
-    for record in UsageRecord.objects.filter(organization=organization).iterator(chunk_size=2000):
-        add(record)
-        count += 1
-    return count
+    for rollup in ROLLUPS:
+        rollup.objects.filter(organization=organization).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_ALL, [organization.pk])
+        (count,) = cursor.fetchone()
+    return int(count)

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import QuerySet, Sum
 
 from accounts.models import ApiKey, Project, Team, User
-from billing.models import SpendRollup
-from billing.rollups import TOTALS
+from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
+from billing.models.rollups import TOTALS
 
 # What people group by, and the column that it stands for.
 GROUPINGS = {
@@ -22,6 +22,8 @@ GROUPINGS = {
     "model": "model",
     "service_tier": "service_tier",
 }
+# The fewest rows first, as far as that can be said: those by model and by day stay small however many keys there are.
+COARSEST_FIRST: tuple[type[Rollup], ...] = (ProjectRollup, ModelRollup, DayRollup, KeyRollup, SpendRollup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,23 @@ class SpendLine:
         return (Decimal(self.totals["reasoning_tokens"]) / output).quantize(Decimal("0.0001")) if output else None
 
 
-def rows_between(start: date, end: date, **filters: Any) -> "QuerySet[SpendRollup]":
-    """The rollups of the days from `start` up to, and not including, `end`; filters are those of the columns."""
-    return SpendRollup.objects.filter(day__gte=start, day__lt=end, **filters)
+def rows_between(start: date, end: date, group_by: Sequence[str] = (), **filters: Any) -> "QuerySet[Any]":
+    """The rollup rows of the days from `start` up to, and not including, `end`: as few as can be grouped so.
+
+    Filters are those of the columns. Name the organization among them: every index begins with it. Raises LookupError
+    for a column that no rollup has.
+    """
+    columns = {GROUPINGS[name] for name in group_by} | set(filters)
+    rollup = next((rollup for rollup in COARSEST_FIRST if _answers(rollup, columns, start, end)), None)
+    if rollup is None:
+        raise LookupError(f"No rollup has all of {', '.join(sorted(columns))}.")
+    if rollup.IS_MONTHLY and end == _month_after(start):
+        # By equality, so that an index finds a project within the month.
+        return rollup.objects.filter(day=start, **filters)
+    return rollup.objects.filter(day__gte=start, day__lt=end, **filters)
 
 
-def lines(rows: "QuerySet[SpendRollup]", group_by: Sequence[str]) -> list[SpendLine]:
+def lines(rows: "QuerySet[Any]", group_by: Sequence[str]) -> list[SpendLine]:
     """The totals of each group: by day ascending where days are asked for, else the dearest first.
 
     One line without a grouping.
@@ -71,11 +84,30 @@ def lines(rows: "QuerySet[SpendRollup]", group_by: Sequence[str]) -> list[SpendL
     ]
 
 
-def total(rows: "QuerySet[SpendRollup]") -> SpendLine:
+def total(rows: "QuerySet[Any]") -> SpendLine:
     """The totals of all the rows; zeros when there are none."""
     sums = rows.aggregate(**{name: Sum(name) for name in TOTALS})
-    zero = {name: Decimal(0) if name.endswith("_usd") else 0 for name in TOTALS}
-    return SpendLine({}, {}, {name: zero[name] if value is None else value for name, value in sums.items()})
+    return SpendLine({}, {}, {name: _ZERO[name] if value is None else value for name, value in sums.items()})
+
+
+def total_of(found: Sequence[SpendLine]) -> SpendLine:
+    """The totals of lines that were found before, so that a page and its total cannot have seen different calls."""
+    return SpendLine({}, {}, {name: sum((line.totals[name] for line in found), _ZERO[name]) for name in TOTALS})
+
+
+_ZERO = {name: Decimal(0) if name.endswith("_usd") else 0 for name in TOTALS}
+
+
+def _answers(rollup: type[Rollup], columns: set[str], start: date, end: date) -> bool:
+    """Whether a rollup has all these columns (or foreign keys), and rows for exactly these days."""
+    if rollup.IS_MONTHLY and not start.day == end.day == 1:
+        return False
+    known = {*rollup.OWNER, *(name.removesuffix("_id") for name in rollup.OWNER)}
+    return columns <= (known if rollup.IS_MONTHLY else known | {"day"})
+
+
+def _month_after(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1)
 
 
 def _labels(name: str, keys: set[Any]) -> dict[Any, str]:

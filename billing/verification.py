@@ -17,13 +17,13 @@ from django.db.models import Sum
 from accounts.models import Organization
 from billing import books, chain, closing, rollups
 from billing.counting import bound_of, spent_in
-from billing.models import Book, Budget, ClosedMonth, LedgerEntry, Measure, Reservation, Scope, UsageRecord
+from billing.models import Book, Budget, ClosedMonth, LedgerEntry, Measure, Reservation, Scope, SpendRollup, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
+from billing.models.rollups import TOTALS, Rollup
 from billing.money import usd
 from billing.periods import Window
 from billing.pricing import PriceTerms, Tokens, cost
-from billing.rollups import OWNER, TOTALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,29 +160,38 @@ def _usage_records(organization: Organization) -> Iterator[Difference]:
 
 
 def _rollups(organization: Organization) -> Iterator[Difference]:
-    """The rollup of each day and owner is the sum of its usage records: added and taken away, nothing is left."""
-    key = ", ".join(("day", *OWNER))
-    of_record = {"calls": "1", "empty_calls": "is_empty::int", "empty_usd": "total_usd * is_empty::int"}
-    added = ", ".join(of_record.get(name, name) for name in TOTALS)
+    """The finest rollup is the sum of the usage records, and each coarser one is the sum of the finest."""
+    added = {"calls": "1", "empty_calls": "is_empty::int", "empty_usd": "total_usd * is_empty::int"}
+    of_records = ", ".join(added.get(name, name) for name in TOTALS)
+    yield from _unequal(organization, SpendRollup, UsageRecord._meta.db_table, rollups.DAY, of_records)
+    for rollup in rollups.ROLLUPS[1:]:
+        day = "date_trunc('month', day::timestamp)::date" if rollup.IS_MONTHLY else "day"
+        yield from _unequal(organization, rollup, SpendRollup._meta.db_table, day, ", ".join(TOTALS))
+
+
+def _unequal(
+    organization: Organization, rollup: type[Rollup], source: str, day: str, added: str
+) -> Iterator[Difference]:
+    """The first place of a rollup that is not the sum of its source: added and taken away, something is left."""
+    owner = ", ".join(rollup.OWNER)
     taken = ", ".join(f"-{name}" for name in TOTALS)
-    # Names of columns only; the organization is a parameter.
+    # Names of tables and columns only; the organization is a parameter.
     query = f"""
-        WITH moves ({key}, {", ".join(TOTALS)}) AS (
-            SELECT (booked_at AT TIME ZONE 'UTC')::date, {", ".join(OWNER)}, {added}
-            FROM billing_usagerecord WHERE organization_id = %(organization)s
+        WITH moves (day, {owner}, {", ".join(TOTALS)}) AS (
+            SELECT {day}, {owner}, {added} FROM {source} WHERE organization_id = %(organization)s
             UNION ALL
-            SELECT {key}, {taken} FROM billing_spendrollup WHERE organization_id = %(organization)s
+            SELECT day, {owner}, {taken} FROM {rollup._meta.db_table} WHERE organization_id = %(organization)s
         )
-        SELECT day, model, SUM(calls), SUM(total_usd) FROM moves GROUP BY {key}
-        HAVING {" OR ".join(f"SUM({name}) <> 0" for name in TOTALS)} ORDER BY day, model LIMIT 1
+        SELECT day, project_id, SUM(calls), SUM(total_usd) FROM moves GROUP BY day, {owner}
+        HAVING {" OR ".join(f"SUM({name}) <> 0" for name in TOTALS)} ORDER BY day, project_id LIMIT 1
     """  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(query, {"organization": organization.pk})
-        for day, model, calls, amount in cursor.fetchall():
+        for at, project_id, calls, amount in cursor.fetchall():
             yield Difference(
                 "rollups",
-                f"{day}, {model}",
-                f"the usage records have {calls} calls and {usd(amount)} USD more than the rollup",
+                f"{rollup._meta.verbose_name} of {at}, project {project_id}",
+                f"there are {calls} calls and {usd(amount)} USD more than it says",
                 is_derived=True,
             )
 

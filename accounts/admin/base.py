@@ -7,9 +7,11 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -71,10 +73,37 @@ class BursarAdmin(IdSearch, admin.ModelAdmin):
         return super().get_fieldsets(request, obj)
 
 
+class CappedPaginator(Paginator):
+    """Counts no further than so many rows, and lists no more: whoever looks for an older one narrows the list down."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._counted, self.MOST)
+
+    @property
+    def has_uncounted(self) -> bool:
+        return self._counted > self.MOST
+
+    @cached_property
+    def _counted(self) -> int:
+        # In no order, which a limit would otherwise keep.
+        rows: Any = self.object_list
+        return int(rows.order_by()[: self.MOST + 1].count())
+
+
 class ReadOnlyAdmin(ReadOnly, BursarAdmin):
-    """A page of rows that only the service writes. Their tables grow without end, so they are not counted twice."""
+    """A page of rows that only the service writes.
+
+    Their tables grow without end, so nothing here reads them whole: they are counted up to a point, no choice of a
+    filter is counted, and instead of a `date_hierarchy`, which looks for all the years that there are, the date is a
+    filter. The default order is one that an index has.
+    """
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
 
 
 class ProjectFilter(admin.RelatedFieldListFilter):

@@ -75,7 +75,6 @@ class BudgetAdmin(ReadOnlyAdmin):
         "quota__api_key__name",
     )
     id_fields = ("pk", "organization_id", "project_id", "quota_id")
-    date_hierarchy = "window_start"
     ordering = ("-window_start", "organization__name", "scope", "project__name")
     fields = (*list_display, "window_start", "window_end", "holds_link")
 
@@ -138,12 +137,19 @@ class ReservationAdmin(ReadOnlyAdmin):
         "reserved_at",
         "resolved_at",
     )
-    list_filter = ("status", "is_in_doubt", ModelFilter, "service_tier", "organization", ("project", ProjectFilter))
+    list_filter = (
+        "status",
+        "is_in_doubt",
+        ModelFilter,
+        "service_tier",
+        "reserved_at",
+        "organization",
+        ("project", ProjectFilter),
+    )
     list_select_related = ("organization", "project")
     search_fields = ("model", "organization__name", "project__name", "project__slug")
     id_fields = ("pk", "reference", "project_id", "organization_id", "api_key_id")
-    date_hierarchy = "reserved_at"
-    ordering = ("-reserved_at",)
+    ordering = ("-id",)
     inlines = (HoldInline,)
     fields = (
         "reference",
@@ -183,11 +189,16 @@ class ReservationAdmin(ReadOnlyAdmin):
 @admin.register(Hold)
 class HoldAdmin(ReadOnlyAdmin):
     list_display = ("reference", "state", hold_column, "budget_name", "reserved_at")
-    list_filter = ("reservation__status", "budget__scope", "budget__measure", "budget__organization")
+    list_filter = (
+        "reservation__status",
+        "budget__scope",
+        "budget__measure",
+        "reservation__reserved_at",
+        "budget__organization",
+    )
     list_select_related = ("reservation", *NAMED_OF_HOLD)
     search_fields = ("reservation__model", "budget__organization__name", "budget__project__name")
     id_fields = ("reservation_id", "reservation__reference", "budget_id")
-    date_hierarchy = "reservation__reserved_at"
     ordering = ("-id",)
     fields = ("reservation_page", "budget_page", "state", hold_column)
 
@@ -253,11 +264,10 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
         "reason",
         "actor",
     )
-    list_filter = ("kind", "organization", ("project", ProjectFilter), "window_start", "corrects")
+    list_filter = ("kind", "recorded_at", "organization", ("project", ProjectFilter), "window_start", "corrects")
     list_select_related = ("organization", "project", "actor")
     search_fields = ("reason", "organization__name", "project__name", "project__slug", "actor__email")
     id_fields = ("reservation_id", "reservation__reference", "project_id", "organization_id")
-    date_hierarchy = "recorded_at"
     ordering = ("-id",)
     fields = (*list_display, "corrects", "reservation_page", "sealed")
 
@@ -289,15 +299,14 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         "service_tier",
         "is_empty",
         "is_overrun",
+        "dispatched_at",
         "organization",
         ("project", ProjectFilter),
-        "window_start",
     )
     list_select_related = ("organization", "project")
     search_fields = ("model", "snapshot", "organization__name", "project__name", "project__slug")
     id_fields = ("pk", "reservation_id", "reservation__reference", "project_id", "organization_id", "api_key_id")
-    date_hierarchy = "booked_at"
-    ordering = ("-recorded_at",)
+    ordering = ("-booked_at",)
     fieldsets = (
         (None, {"fields": ("organization", "project", "team_id", "member_id", "api_key_id", "reservation_page")}),
         ("Model", {"fields": ("model", "snapshot", "service_tier", "flags")}),

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, Sum
 
 from accounts.models import Organization, Project
 from accounts.tiers import standings
@@ -14,9 +15,9 @@ from billing.admin.money import dollars
 from billing.admin.months import Month
 from billing.budgets import limits_of_all, quotas_at, state_of
 from billing.limits import BudgetState, Owner
-from billing.models import Budget, LedgerEntry, Measure, Scope, SpendRollup, WindowKind
+from billing.models import Budget, LedgerEntry, Measure, Scope, WindowKind
 from billing.models.entries import EntryKind
-from billing.spend import SpendLine, lines, rows_between, total
+from billing.spend import SpendLine, lines, rows_between, total_of
 
 ZERO = Decimal(0)
 
@@ -119,22 +120,29 @@ def overview(organizations: Sequence[Organization], month: Month, now: datetime)
 
 def month_of_spend(organization: Organization, project: Project | None, month: Month, now: datetime) -> MonthOfSpend:
     """The month of an organization; with a project, what is that project's alone, beside the organization's limit."""
-    rows = rows_between(month.first_day, month.end_day, organization=organization)
+    of = {"organization": organization.pk}
+    shown = of if project is None else {**of, "project": project.pk}
     adjusted = _adjustments(organization, month)
     budgets = _budgets(organization, month)
     limit = _tier_limits([organization], now).get(organization.pk) if month.is_current else None
-    spent = total(rows)
+    by_project = _lines(month, "project", **of)
+    spent = total_of(by_project)
     whole = _fill(budgets.of_tier.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
-    shown = rows if project is None else rows.filter(project=project)
+    found = {line.group["project"]: line for line in by_project}
     return MonthOfSpend(
         organization=whole,
-        projects=_projects(organization, project, shown, budgets, limit, adjusted, month, now),
+        projects=_projects(organization, project, found, budgets, limit, adjusted, month, now),
         quotas=quotas_on(project, now) if project and month.is_current else [],
-        by_model=lines(shown, ["model"]),
-        by_day=lines(shown, ["day"]),
-        total=spent if project is None else total(shown),
+        by_model=_lines(month, "model", **shown),
+        by_day=_lines(month, "day", **shown),
+        total=spent if project is None else total_of([found[project.pk]] if project.pk in found else []),
         adjusted=sum(adjusted.values(), ZERO) if project is None else adjusted.get(project.pk, ZERO),
     )
+
+
+def _lines(month: Month, grouping: str, **filters: Any) -> list[SpendLine]:
+    """The month by one grouping."""
+    return lines(rows_between(month.first_day, month.end_day, [grouping], **filters), [grouping])
 
 
 def quotas_on(project: Project, now: datetime) -> list[BudgetState]:
@@ -191,7 +199,7 @@ def _budgets(organization: Organization, month: Month) -> _Budgets:
 def _projects(
     organization: Organization,
     only: Project | None,
-    rows: "QuerySet[SpendRollup]",
+    found: Mapping[UUID, SpendLine],
     budgets: _Budgets,
     limit: Decimal | None,
     adjusted: Mapping[UUID, Decimal],
@@ -205,7 +213,6 @@ def _projects(
         for quota in sorted(quotas_at([organization.pk], now), key=lambda quota: -quota.limit)
         if all(getattr(quota, name) == value for name, value in _OF_THE_MONTH.items())
     }
-    found = {line.group["project"]: line for line in lines(rows, ["project"])}
     owned = []
     for project in projects:
         line = found.get(project.pk)

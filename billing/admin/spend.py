@@ -50,8 +50,7 @@ class SpendRollupAdmin(ReadOnlyAdmin):
     list_select_related = ("organization", "project")
     search_fields = ("model", "organization__name", "project__name", "project__slug")
     id_fields = ("organization_id", "project_id", "team_id", "api_key_id")
-    date_hierarchy = "day"
-    ordering = ("-day", "organization__name", "project__name", "model")
+    ordering = ("-day", "-id")
 
     @admin.display(description="reasoning share")
     def reasoning_share(self, rollup: SpendRollup) -> str:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from billing.api.contract import CostSerializer, ProjectView, UsdField, problems, read_query
 from billing.clock import database_now
 from billing.periods import month_of
-from billing.spend import GROUPINGS, SpendLine, lines, rows_between, total
+from billing.spend import GROUPINGS, SpendLine, lines, rows_between, total, total_of
 
 # Groupings whose values are rows with an id and a name; the others are their own names.
 OWNERS = ("project", "team", "member", "key")
@@ -149,8 +149,12 @@ class SpendView(ProjectView):
     def get(self, request: Request) -> Response:
         """The spend of the key's project between two days, in total and by group."""
         query = read_query(request, SpendQuery)
-        rows = rows_between(query["from"], query["to"], project=self.api_key.project)
+        project = self.api_key.project
+        rows = rows_between(
+            query["from"], query["to"], query["group_by"], organization=project.organization_id, project=project.pk
+        )
         found = lines(rows, query["group_by"]) if query["group_by"] else []
+        whole = total_of(found) if query["group_by"] else total(rows)
         return Response(
-            {**query, "total": figures(total(rows)), "data": [{**group(line), **figures(line)} for line in found]}
+            {**query, "total": figures(whole), "data": [{**group(line), **figures(line)} for line in found]}
         )

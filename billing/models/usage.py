@@ -1,4 +1,4 @@
-"""Tokens and what they cost: the usage record of an attempt, and the rollup that answers questions about many."""
+"""Tokens and what they cost: the usage record of an attempt."""
 
 from typing import ClassVar
 
@@ -53,6 +53,7 @@ class UsageRecord(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["project", "-booked_at"]),
             models.Index(fields=["organization", "-booked_at"]),
+            models.Index(fields=["-booked_at"]),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -69,50 +70,3 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}: {usd(self.total_usd)} USD"
-
-
-class SpendRollup(models.Model):
-    """Totals of usage records by day and owner; derived, and safe to drop."""
-
-    day = models.DateField(help_text="The UTC day on which the calls were booked.")
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    team_id = models.UUIDField(null=True, blank=True)
-    member_id = models.BigIntegerField(null=True, blank=True)
-    api_key_id = models.UUIDField(null=True, blank=True)
-    model = models.CharField(max_length=100)
-    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices)
-    calls = models.PositiveBigIntegerField()
-    empty_calls = models.PositiveBigIntegerField()
-    input_tokens = models.PositiveBigIntegerField()
-    cached_input_tokens = models.PositiveBigIntegerField()
-    output_tokens = models.PositiveBigIntegerField()
-    reasoning_tokens = models.PositiveBigIntegerField()
-    input_usd = UsdField()
-    cached_input_usd = UsdField()
-    output_usd = UsdField()
-    reasoning_usd = UsdField()
-    total_usd = UsdField()
-    empty_usd = UsdField(help_text="Part of the total that bought no visible answer.")
-
-    class Meta:
-        ordering = ("-day", "organization", "project", "model")
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=[
-                    "organization",
-                    "day",
-                    "project",
-                    "team_id",
-                    "member_id",
-                    "api_key_id",
-                    "model",
-                    "service_tier",
-                ],
-                nulls_distinct=False,
-                name="one_rollup_per_day_and_owner",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.project} {self.model}"

@@ -18,11 +18,10 @@ class JobContentAdmin(ReadOnlyAdmin):
     """For superusers only, and one at a time: no list shows content, and no search looks into it."""
 
     list_display = ("job_id", "organization", "project", "asked_model", "status", "queued_at")
-    list_filter = ("job__status", "job__organization", ("job__project", ProjectFilter))
+    list_filter = ("job__status", "job__queued_at", "job__organization", ("job__project", ProjectFilter))
     list_select_related = ("job__organization", "job__project")
     search_fields = ("job__model", "job__organization__name", "job__project__name", "job__project__slug")
     id_fields = ("pk", "job__project_id", "job__organization_id")
-    date_hierarchy = "job__queued_at"
     ordering = ("-job_id",)
     fields = ("job_page", "asked", "answered")
 
@@ -75,11 +74,10 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
     """Without the stored body, which repeats an answer and would show it to everybody here."""
 
     list_display = ("key", "project", "response_status", "created_at")
-    list_filter = ("response_status", ("project", ProjectFilter))
+    list_filter = ("response_status", "created_at", ("project", ProjectFilter))
     list_select_related = ("project",)
     search_fields = ("key", "project__name", "project__slug")
     id_fields = ("project_id",)
-    date_hierarchy = "created_at"
     ordering = ("-id",)
     fields = ("key", "project", "fingerprint", "response_status", "created_at")
 

@@ -133,7 +133,6 @@ class JobAdmin(ReadOnlyAdmin):
         "attempts__provider_request_id",
     )
     id_fields = ("pk", "attempts__id", "project_id", "organization_id", "api_key_id")
-    date_hierarchy = "queued_at"
     ordering = ("-id",)
     fieldsets = (
         (None, {"fields": ("id", "state", "waiting", "failure", "content_page")}),

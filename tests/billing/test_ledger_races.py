@@ -90,7 +90,7 @@ def test_batches_over_crossing_projects_do_not_deadlock(book, bob):
 
 
 # --- Nested limits ----------------------------------------------------------------------------------------------------
-HOLDS = int(os.environ.get("RACE_HOLDS", "1500"))
+HOLDS = int(os.environ.get("RACE_HOLDS", "640"))
 CLIENTS = 64
 AMOUNT = D("0.07")
 

@@ -9,7 +9,7 @@ import pytest
 from accounts import api_keys
 from accounts.models import Project, Team
 from billing.models import SpendRollup
-from billing.spend import GROUPINGS, lines, rows_between, total
+from billing.spend import GROUPINGS, lines, rows_between, total, total_of
 
 D = Decimal
 DAY = date(2024, 9, 12)
@@ -42,17 +42,17 @@ def spend(project: Project, usd: str, *, day: date = DAY, model: str = "o1-mini"
 def test_days_are_counted_from_the_first_and_up_to_the_last(project):
     for day in range(11, 15):
         spend(project, f"0.{day}", day=date(2024, 9, day))
-    found = rows_between(date(2024, 9, 12), date(2024, 9, 14))
+    found = rows_between(date(2024, 9, 12), date(2024, 9, 14), ["day", "model"])
     assert [line.group["day"].day for line in lines(found, ["day"])] == [12, 13]
     assert total(found).total_usd == D("0.25")
-    assert not rows_between(DAY, DAY).exists()
+    assert not rows_between(DAY, DAY, ["model"]).exists()
 
 
 def test_other_columns_narrow_it_down(project, other_project):
     spend(project, "1")
     spend(other_project, "2")
     spend(project, "4", model="o1-preview")
-    alices = rows_between(DAY, date(2024, 9, 13), organization=project.organization)
+    alices = rows_between(DAY, date(2024, 9, 13), ["model"], organization=project.organization)
     assert total(alices).total_usd == 5
     assert total(alices.filter(model="o1-preview")).total_usd == 4
 
@@ -83,11 +83,18 @@ def test_a_group_is_the_sum_of_its_rows(project):
 
 
 def test_nothing_spent_is_zero_and_not_nothing(db):
-    line = total(SpendRollup.objects.all())
-    assert line.total_usd == 0
-    assert set(line.totals.values()) == {0}
-    assert isinstance(line.totals["total_usd"], Decimal)
-    assert isinstance(line.totals["calls"], int)
+    for line in (total(SpendRollup.objects.all()), total_of([])):
+        assert line.total_usd == 0
+        assert set(line.totals.values()) == {0}
+        assert isinstance(line.totals["total_usd"], Decimal)
+        assert isinstance(line.totals["calls"], int)
+
+
+def test_lines_add_up_to_the_total_of_their_rows(project):
+    for number, model in enumerate("abc"):
+        spend(project, f"0.00000000000{number}", model=model, empty_calls=number)
+    rows = SpendRollup.objects.all()
+    assert total_of(lines(rows, ["model"])) == total(rows)
 
 
 @pytest.mark.parametrize(

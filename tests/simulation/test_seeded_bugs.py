@@ -475,7 +475,7 @@ def a_member_is_counted_in_other_organizations_too(patch):
     def anywhere(limit):
         if limit.scope != "member":
             return of_owner(limit)
-        return counting.Q(member_id=counting.Quota.objects.get(pk=limit.quota_id).member_id)
+        return {"member_id": counting.Quota.objects.get(pk=limit.quota_id).member_id}
 
     patch.setattr(counting, "_of_owner", anywhere)
 
