@@ -18,8 +18,8 @@ from uuid_utils.compat import uuid7
 from accounts import api_keys
 from accounts.models import Organization, Project, User
 from billing import ledger
-from billing.budgets import Owner
 from billing.clock import database_now
+from billing.limits import Owner
 from billing.models import LedgerEntry, Price, Reservation, UsageRecord
 from billing.periods import month_of
 from billing.pricing import Tokens

@@ -16,8 +16,9 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import ApiKey, Membership, Organization, Payment, Project, Role, Team, User
 from billing import books, rollups
-from billing.budgets import Owner, limits_of, open_budgets
+from billing.budgets import limits_of, open_accounts
 from billing.clock import database_now
+from billing.limits import Owner
 from billing.models import Book, Budget, LedgerEntry, Price, Reservation, UsageRecord
 
 ORGANIZATIONS, PROJECTS, KEYS, MEMBERS, MODELS = 20, 200, 1000, 200, 8
@@ -85,6 +86,7 @@ _RECORD = {
     "is_overrun": "false",
     "window_start": "month",
     "dispatched_at": "at",
+    "booked_at": "at",
     "recorded_at": "at + interval '20 s'",
 }
 _ENTRY = {
@@ -130,7 +132,7 @@ def generate(records: int) -> list[Organization]:
         with transaction.atomic():
             books.lock(organization.pk for organization in organizations)
             for project in Project.objects.select_related("organization"):
-                open_budgets(limits_of(Owner(project), now))
+                open_accounts(limits_of(Owner(project), now))
         for model in (Reservation, UsageRecord, LedgerEntry, Book, Budget, *rollups.ROLLUPS):
             cursor.execute(f"{'ANALYZE' if connection.in_atomic_block else 'VACUUM ANALYZE'} {model._meta.db_table}")
     return organizations

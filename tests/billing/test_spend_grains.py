@@ -33,7 +33,7 @@ def organization(book, monkeypatch, owner, api_key) -> Organization:
     team = Team.objects.create(organization=home, name="Data science")
     of_somebody = {"member_id": owner.pk, "api_key_id": api_key.api_key.pk, "team_id": team.pk}
     for number, instant in enumerate(INSTANTS * 3):
-        monkeypatch.setattr(ledger, "database_now", lambda instant=instant: instant)
+        monkeypatch.setattr(ledger.storage, "now", lambda instant=instant: instant)
         reference = book.hold(
             "1",
             project=book.project if number % 4 else second,
