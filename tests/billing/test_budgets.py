@@ -35,6 +35,18 @@ def in_a_thread(work):
         return pool.submit(run).result(20)
 
 
+def wait_until_somebody_waits_for_a_lock() -> None:
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    pytest.fail("nobody waits for a lock")
+
+
 # --- What binds -------------------------------------------------------------------------------------------------------
 def test_a_project_is_bound_by_its_tier_and_by_its_quota(project):
     of_tier = [(Scope.ORGANIZATION, D(50_000), "usage tier 5"), (Scope.PROJECT, D(50_000), "usage tier 5")]
@@ -165,6 +177,7 @@ def test_a_quota_lowered_meanwhile_is_seen_by_whoever_waited_for_the_lock(book):
         lowering = pool.submit(lambda: (lowers(), connection.close()))
         assert locked.wait(10)
         holding = pool.submit(hold)
+        wait_until_somebody_waits_for_a_lock()
         may_end.set()
         lowering.result(10)
         assert holding.result(10) == 1
