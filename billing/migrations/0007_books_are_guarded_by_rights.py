@@ -3,8 +3,8 @@
 The rights bind the owner of the tables as well, which is the role that the application connects with; an owner that is
 a superuser is bound by the triggers alone.
 
-One column keeps UPDATE: when a row that the books point to is deleted, PostgreSQL looks for lines that do with SELECT ...
-FOR KEY SHARE, by the rights of the tables' owner, and that takes UPDATE on a column at least. The surrogate key says
+One column keeps UPDATE: when a row that the books point to is deleted, PostgreSQL looks for lines that do by SELECT ...
+FOR KEY SHARE, with the rights of the tables' owner, and that takes UPDATE on a column at least. The surrogate key says
 nothing about money, and the trigger refuses its change like any other.
 """
 

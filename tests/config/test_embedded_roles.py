@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL serves Bursar under a role that is no superuser, also from a cluster of before there was one."""
+"""The embedded PostgreSQL serves Bursar under a role that is no superuser, also in a cluster of before it had one."""
 
 import os
 import shutil
