@@ -5,7 +5,6 @@ import smtplib
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from uuid import UUID
 
 from celery import current_app
@@ -55,7 +54,8 @@ def raise_overrun(
         },
     )
     if is_new:
-        transaction.on_commit(partial(_tell, alert), robust=True)
+        # No partial: Django names what fails by a name that a partial has not.
+        transaction.on_commit(lambda: _tell(alert), robust=True)
     return alert
 
 

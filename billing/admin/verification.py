@@ -46,7 +46,7 @@ class BookAdmin(ReadOnlyAdmin):
     actions = ("verify_chosen",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Book]:
-        last = Verification.objects.order_by("organization_id", "-asked_at").distinct("organization_id")
+        last = Verification.objects.order_by("organization_id", "-asked_at", "-id").distinct("organization_id")
         found: QuerySet[Book] = super().get_queryset(request)
         return found.prefetch_related(Prefetch("organization__verifications", last, to_attr="last_ones"))
 
@@ -192,7 +192,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     search_fields = ("organization__name", "organization__slug", "actor__email", "head_seal")
     id_fields = ("pk", "organization_id")
     date_hierarchy = "asked_at"
-    ordering = ("-asked_at",)
+    ordering = ("-asked_at", "-id")
     fields = (*list_display, "began_at", "verified_at", "found", "failure")
 
     @admin.display(description="outcome")

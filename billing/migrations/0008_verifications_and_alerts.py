@@ -142,7 +142,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ("-asked_at",),
+                "ordering": ("-asked_at", "-id"),
                 "permissions": [
                     ("verify_book", "Can have a book verified"),
                     ("repair_book", "Can have rollups and budgets made anew"),

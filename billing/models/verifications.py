@@ -47,7 +47,7 @@ class Verification(models.Model):
     failure = models.CharField(max_length=300, blank=True, help_text="What broke it off.")
 
     class Meta:
-        ordering = ("-asked_at",)
+        ordering = ("-asked_at", "-id")
         indexes: ClassVar = [models.Index(fields=["organization", "-asked_at"])]
         permissions: ClassVar = [
             ("verify_book", "Can have a book verified"),

@@ -8,12 +8,22 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiKey, Membership, TierOverride, User
-from billing.models import Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord
+from billing.models import (
+    Alert,
+    Book,
+    Budget,
+    Hold,
+    LedgerEntry,
+    Reservation,
+    SpendRollup,
+    UsageRecord,
+    Verification,
+)
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot
 from tests.admin.conftest import sign_in
 
 BOOKS = {Book, Budget, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
-READ_ONLY = {*BOOKS, Job, JobContent, IdempotencyRecord}
+READ_ONLY = {*BOOKS, Alert, Verification, Job, JobContent, IdempotencyRecord}
 # Shown within the pages of their owners.
 INLINE = {Attempt, ModelSnapshot}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)
