@@ -42,11 +42,11 @@ class Tampered:
 Tamper = Callable[[random.Random], Tampered]
 
 
-def tamper(dice: random.Random) -> Tampered:
-    """Does one thing to the books, with every trigger asleep. Raises NothingToDo."""
+def tamper(dice: random.Random, do: Tamper | None = None) -> Tampered:
+    """Does one thing to the books, or this one, with every trigger asleep. Raises NothingToDo."""
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
-    (chosen,) = dice.choices(list(TAMPERS), weights=list(TAMPERS.values()))
+    (chosen,) = [do] if do else dice.choices(list(TAMPERS), weights=list(TAMPERS.values()))
     done = chosen(dice)
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = DEFAULT")
