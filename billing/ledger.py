@@ -215,4 +215,5 @@ def _resolve(row: Reserved, status: ReservationStatus, now: datetime, settled_us
 def _pause_after_overrun(settled: Settlement, now: datetime) -> None:
     row = settled.reserved
     cost = usd(settled.total_usd)
+    storage.raise_overrun(settled)
     storage.pause(row.project_id, now, f"A call of {row.model} cost {cost} USD, more than the bound held for it.")

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from accounts.models import Project
-from billing import rollups
+from billing import alerts, rollups
 from billing.arrays import columns
 from billing.books import append, lock
 from billing.budgets import limits_of_all as limits
@@ -169,6 +169,19 @@ def usage_record(row: Reserved) -> UsageRecord:
 def entry(organization_id: UUID, sequence: int) -> LedgerEntry:
     """A line of a book."""
     return LedgerEntry.objects.get(organization=organization_id, sequence=sequence)
+
+
+def raise_overrun(settled: Settlement) -> None:
+    """Alerts of a bill above the bound that was held for it."""
+    row = settled.reserved
+    alerts.raise_overrun(
+        organization_id=row.organization_id,
+        project_id=row.project_id,
+        reference=row.reference,
+        model=row.model,
+        total_usd=settled.total_usd,
+        bound_usd=row.amount_usd,
+    )
 
 
 def pause(project_id: UUID, now: datetime, reason: str) -> None:

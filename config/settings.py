@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import environ
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -49,6 +50,16 @@ PROVIDER_SERVES_SHUT_DOWN_MODELS = env.bool("BURSAR_PROVIDER_SERVES_SHUT_DOWN_MO
 PROVIDER_IS_SIMULATOR = env.bool("BURSAR_SIMULATOR", default=False)
 CALL_DEADLINE_SECONDS = env.float("BURSAR_CALL_DEADLINE_SECONDS", default=900.0)
 CALL_CONNECT_TIMEOUT_SECONDS = env.float("BURSAR_CALL_CONNECT_TIMEOUT_SECONDS", default=5.0)
+
+# --- Mail: alerts about money go to owners and admins ----------------------------------------------------------------
+# smtp+tls://USER:PASSWORD@HOST:587, or consolemail:// to read them in the log. Without it nothing is mailed.
+_MAIL = environ.Env.email_url_config(env.str("EMAIL_URL", default="") or "dummymail://")
+EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "", _MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_USER"] or "", _MAIL["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_TLS", False), _MAIL.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("BURSAR_MAIL_FROM", default="bursar@localhost")
 
 # --- The work ---------------------------------------------------------------------------------------------------------
 # Calls of the model that may be under way at once over all workers; the dispatcher claims no more than this.
@@ -204,6 +215,9 @@ CELERY_BEAT_SCHEDULE = {
     "dispatch queued jobs": {"task": "jobs.tasks.dispatch", "schedule": 1.0, "options": {"expires": 5}},
     "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 5.0, "options": {"expires": 10}},
     "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
+    "mail alerts": {"task": "billing.tasks.mail_alerts", "schedule": 60.0, "options": {"expires": 50}},
+    # When few calls wait for a book that is being read.
+    "verify every book": {"task": "billing.tasks.verify_every_book", "schedule": crontab(hour="3", minute="17")},
     "forget old idempotency keys": {"task": "jobs.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")

@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _guardian: subprocess.Popen[bytes] | None = None
@@ -29,6 +31,26 @@ def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None
     elif not {"--help", "-h", "--version", "-V"} & set(args):
         _start_missing_services()
     return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _books_can_be_emptied_between_tests() -> Iterator[None]:
+    """What the flush after a test with transactions of its own needs, and nobody in production has.
+
+    The role of the tests may put triggers to sleep, and gives itself the right to empty the books for as long as it
+    takes.
+    """
+    operations_of_postgresql = type(connection.ops)
+    flush = operations_of_postgresql.execute_sql_flush
+
+    def flush_books_too(operations: Any, statements: Sequence[str]) -> None:
+        books = "billing_ledgerentry, billing_usagerecord"
+        before = ["SET LOCAL session_replication_role = replica", f"GRANT TRUNCATE ON {books} TO CURRENT_USER"]
+        flush(operations, [*before, *statements, f"REVOKE TRUNCATE ON {books} FROM CURRENT_USER"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations_of_postgresql, "execute_sql_flush", flush_books_too)
+        yield
 
 
 def pytest_unconfigure() -> None:

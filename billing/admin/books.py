@@ -1,4 +1,4 @@
-"""What was written about money, shown only: budgets, reservations and their holds, the books, usage records."""
+"""What was written about money, shown only: budgets, reservations and their holds, ledger entries, usage records."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, ReadOnlyInline, badge, list_of, page_of, short_id
 from billing.admin.money import amount_column, month_column, share, tokens_column, usd_column, window_in_words
-from billing.models import Book, Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
+from billing.models import Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.periods import Window
 
@@ -226,28 +226,6 @@ class HoldAdmin(ReadOnlyAdmin):
     @admin.display(description="budget")
     def budget_page(self, hold: Hold) -> SafeString:
         return page_of(hold.budget)
-
-
-@admin.register(Book)
-class BookAdmin(ReadOnlyAdmin):
-    list_display = ("organization", "lines", "seal")
-    list_select_related = ("organization",)
-    search_fields = ("organization__name", "organization__slug", "head_seal")
-    id_fields = ("organization_id",)
-    ordering = ("organization__name",)
-    fields = ("organization", "lines", "seal", "entries")
-
-    @admin.display(description="lines", ordering="head_sequence")
-    def lines(self, book: Book) -> str:
-        return f"{book.head_sequence:,}"
-
-    @admin.display(description="seal of the last line")
-    def seal(self, book: Book) -> SafeString:
-        return format_html("<code>{}</code>", book.head_seal)
-
-    @admin.display(description="see also")
-    def entries(self, book: Book) -> SafeString:
-        return list_of("billing_ledgerentry", "Its lines", organization__id__exact=book.organization_id)
 
 
 @admin.register(LedgerEntry)

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from config.embedded import processes
 from config.embedded.processes import Identity, Program, Tier
 
 USER = DATABASE = "bursar"
+# Owns the cluster. Bursar never connects as it: rights do not bind a superuser, and the books are guarded by rights.
+ADMINISTRATOR = "postgres"
 MAX_CONNECTIONS = 200
-_PASSWORD_FILE = "password-of-bursar"  # noqa: S105  # a name; kept inside the cluster, so that the two cannot be separated
 _EPHEMERAL = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -41,7 +40,9 @@ class Server:
     """What a client needs to know, and the process that serves it."""
 
     url: str
+    administrator_url: str
     program: Program
+    durable: bool
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def prepare(directory: Path, port: int, *, durable: bool, identity: Identity | N
     else:
         _forget_dead_server(directory)
         _give(directory, who)
-    password = (directory / _PASSWORD_FILE).read_text().strip()
+    own, administrators = _passwords(directory, who)
+    address = f"127.0.0.1:{port}"
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -109,7 +111,9 @@ def prepare(directory: Path, port: int, *, durable: bool, identity: Identity | N
         **_statistics(found),
     }
     return Server(
-        url=f"postgres://{USER}:{password}@127.0.0.1:{port}/{DATABASE}",
+        url=f"postgres://{USER}:{own}@{address}/{DATABASE}",
+        administrator_url=f"postgres://{ADMINISTRATOR}:{administrators}@{address}/postgres",
+        durable=durable,
         program=Program(
             name="postgres",
             command=(found.path("postgres"), "-D", str(directory), *(f"--{k}={v}" for k, v in settings.items())),
@@ -129,14 +133,6 @@ def reachable_directory(directory: Path) -> Path:
     """Where a cluster that belongs in `directory` lives when the user nobody cannot reach that, as below /root."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", str(directory.resolve())).strip("-")
     return Path("/var/lib/bursar", name, "postgres")
-
-
-def create_database(url: str) -> None:
-    """Make the database that `url` names unless it exists."""
-    address, _, name = url.rpartition("/")
-    with psycopg.connect(f"{address}/postgres", autocommit=True, connect_timeout=10) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
 
 def _identity(found: Binaries, directory: Path) -> Identity:
@@ -226,23 +222,45 @@ def _serves(pid: str, directory: Path) -> bool:
         return False
 
 
+def _passwords(directory: Path, who: Identity) -> tuple[str, str]:
+    """Those of Bursar's role and of the administrator; kept inside the cluster, so that they cannot be separated."""
+    own, administrators = (_password_file(directory, role) for role in (USER, ADMINISTRATOR))
+    if not administrators.exists():
+        # A cluster of before Bursar had a role of its own: the only one there was is the administrator's.
+        own.rename(administrators)
+    if not own.exists():
+        _write_password(own, who)
+    return own.read_text().strip(), administrators.read_text().strip()
+
+
+def _password_file(directory: Path, role: str) -> Path:
+    return directory / f"password-of-{role}"
+
+
+def _write_password(file: Path, who: Identity) -> None:
+    """A new one, whole or not at all."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(secrets.token_urlsafe(24) + "\n")
+    _give(unfinished, who)
+    unfinished.rename(file)
+
+
 def _make_cluster(found: Binaries, directory: Path, who: Identity, *, durable: bool) -> None:
     # Made under another name and renamed when whole, so that a kill in between leaves nothing that looks like one.
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700, parents=True)
     word = directory.with_name(f"{directory.name}.password")
-    word.touch(mode=0o600)
-    word.write_text(secrets.token_urlsafe(24) + "\n")
+    _write_password(word, who)
     _give(unfinished, who)
-    _give(word, who)
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if found.major >= 17 else ["--locale=C"]
     command = [
         found.path("initdb"),
         "-D",
         str(unfinished),
         "-U",
-        USER,
+        ADMINISTRATOR,
         "--encoding=UTF8",
         *locale,
         "--auth=scram-sha-256",
@@ -258,7 +276,7 @@ def _make_cluster(found: Binaries, directory: Path, who: Identity, *, durable: b
         shutil.rmtree(unfinished, ignore_errors=True)
         word.unlink()
         raise Refused(f"initdb {processes.how_it_ended(started.returncode)}:\n{output.decode(errors='replace')}")
-    word.rename(unfinished / _PASSWORD_FILE)
+    word.rename(_password_file(unfinished, ADMINISTRATOR))
     unfinished.rename(directory)
 
 

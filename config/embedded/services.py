@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from config.embedded import postgres, valkey
+from config.embedded import postgres, roles, valkey
 from config.embedded.place import write_secret
 from config.embedded.ports import free_port
 from config.embedded.supervisor import Supervisor
@@ -38,7 +38,7 @@ def start(supervisor: Supervisor, directory: Path, environment: Mapping[str, str
     if not environment.get("DATABASE_URL"):
         database = postgres.prepare(directory / "postgres", addresses.postgres_port, durable=durable)
         supervisor.start(database.program)
-        postgres.create_database(database.url)
+        roles.make_ready(database)
         names["DATABASE_URL"] = database.url
     if not environment.get("REDIS_URL"):
         broker = valkey.prepare(directory / "valkey", addresses.valkey_port, addresses.valkey_password, durable=durable)

@@ -14,10 +14,10 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.models import Organization, Project, ProviderCredential, Team, TierOverride, User
-from billing import ledger
+from billing import alerts, ledger, verifications
 from billing.clock import database_now
 from billing.limits import Owner
-from billing.models import ClosedMonth, Price, Quota, UsageRecord
+from billing.models import ClosedMonth, Origin, Price, Quota, UsageRecord
 from billing.pricing import Tokens
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent
 from jobs.states import AttemptStatus, JobStatus
@@ -189,5 +189,14 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
         response_status=202,
         response_body={"output_text": "the secret answer"},
         created_at=timezone.now(),
+    )
+    verifications.carry_out(verifications.ask(organization, Origin.NIGHTLY).pk)
+    alerts.raise_overrun(
+        organization_id=organization.pk,
+        project_id=finished.job.project.pk,
+        reference=finished.attempt.pk,
+        model="o1-preview",
+        total_usd=Decimal(3),
+        bound_usd=Decimal(2),
     )
     return finished

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from accounts.models import ApiKey, Membership, TierOverride, User
 from billing.models import (
+    Alert,
     Book,
     Budget,
     ClosedMonth,
@@ -21,12 +22,13 @@ from billing.models import (
     Reservation,
     SpendRollup,
     UsageRecord,
+    Verification,
 )
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot
 from tests.admin.conftest import sign_in
 
 BOOKS = {Book, Budget, ClosedMonth, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
-READ_ONLY = {*BOOKS, Job, JobContent, IdempotencyRecord}
+READ_ONLY = {*BOOKS, Alert, Verification, Job, JobContent, IdempotencyRecord}
 # The same totals as in the finest rollup, which has a page.
 COARSER = {DayRollup, KeyRollup, ModelRollup, ProjectRollup}
 # Shown within the pages of their owners.

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import redis
 
-from config.embedded import postgres, processes
+from config.embedded import postgres, processes, roles
 from config.embedded.ports import free_port
 from config.embedded.processes import Identity, die_with_parent
 from tests.config.waiting import until
@@ -176,7 +176,7 @@ def test_root_runs_the_database_as_somebody_else(reachable: Path, identity: Iden
     )
     try:
         processes.wait_until_ready(program, running)
-        postgres.create_database(server.url)
+        roles.make_ready(server)
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SELECT uuidv7() IS NOT NULL").fetchone() == (True,)
     finally:

@@ -145,6 +145,9 @@ class Memory:
     def entry(self, organization_id: Any, sequence: int) -> Any:
         return SimpleNamespace(sequence=sequence)
 
+    def raise_overrun(self, settled: Any) -> None:
+        """Nobody is told."""
+
     def pause(self, project_id: Any, now: datetime, reason: str) -> None:
         self.paused.add(project_id)
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import Organization
-from billing.models import Book
-from billing.verification import CHECKS, repair, verify
+from billing import verifications
+from billing.models import Origin, Verification
 
 
 class Command(BaseCommand):
@@ -32,19 +32,22 @@ class Command(BaseCommand):
                 raise CommandError(f"No organization '{options['organization']}' has a book.")
         wrong = 0
         for organization in organizations:
-            differences = (repair if options["repair"] else verify)(organization)
-            lines = Book.objects.get(organization=organization).head_sequence
-            if not differences:
-                self.stdout.write(f"{organization.slug}: {lines} lines, {', '.join(CHECKS)} agree")
-            for difference in differences:
-                mend = "; --repair makes it anew" if difference.is_derived and not options["repair"] else ""
-                self.stdout.write(
-                    self.style.ERROR(
-                        f"{organization.slug}: {difference.check}, {difference.place}: {difference.detail}{mend}"
-                    )
-                )
-            wrong += len(differences)
+            asked = verifications.ask(organization, Origin.COMMAND, is_repair=options["repair"])
+            wrong += self._say(verifications.carry_out(asked.pk))
         if not organizations:
             self.stdout.write("There is no book yet: nothing was ever reserved.")
         if wrong:
             sys.exit(1)
+
+    def _say(self, verification: Verification) -> int:
+        """Writes what came out; returns how many things are wrong."""
+        slug = verification.organization.slug
+        if verification.failure:
+            self.stdout.write(self.style.ERROR(f"{slug}: the verification broke off: {verification.failure}"))
+            return 1
+        if not verification.differences:
+            self.stdout.write(f"{slug}: {verification.lines} lines, {', '.join(verification.checks)} agree")
+        for found in verification.differences:
+            mend = "; --repair makes it anew" if found["is_derived"] and not verification.is_repair else ""
+            self.stdout.write(self.style.ERROR(f"{slug}: {found['check']}, {found['place']}: {found['detail']}{mend}"))
+        return len(verification.differences)

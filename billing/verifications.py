@@ -1,0 +1,81 @@
+"""Verifications that are kept: asked for by the admin's page, the command or the night, carried out once each."""
+
+import logging
+from uuid import UUID
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError as BrokerError
+
+from accounts.models import Organization, User
+from billing.clock import database_now
+from billing.models import Book, Origin, Verification
+from billing.verification import CHECKS, repair, verify
+
+logger = logging.getLogger(__name__)
+
+TASK = "billing.tasks.verify_book"
+
+
+def ask(
+    organization: Organization, origin: Origin, *, actor: User | None = None, is_repair: bool = False
+) -> Verification:
+    """A verification that waits to be carried out."""
+    return Verification.objects.create(
+        organization=organization, origin=origin, actor=actor, is_repair=is_repair, asked_at=database_now()
+    )
+
+
+def hand_over(verification: Verification) -> bool:
+    """Has a worker carry it out; whether the broker took the message. Where it did not, the row says so."""
+    try:
+        current_app.send_task(TASK, [str(verification.pk)])
+    except (BrokerError, OSError) as error:
+        logger.warning("verification %s was not handed over: %s", verification.pk, error)
+        verification.failure = "The message broker did not take it; ask again."
+        verification.save(update_fields=["failure"])
+        return False
+    return True
+
+
+def carry_out(verification_id: UUID) -> Verification:
+    """Verifies the book, or repairs what is derived and verifies then; keeps the outcome, and logs it where it is bad.
+
+    One that was begun before is left alone: a message may come twice. What breaks it off is kept as its failure.
+    """
+    begun = Verification.objects.filter(pk=verification_id, began_at=None, failure="").update(began_at=database_now())
+    verification = Verification.objects.select_related("organization", "actor").get(pk=verification_id)
+    if not begun:
+        return verification
+    try:
+        _look(verification)
+        verification.verified_at = database_now()
+    except Exception as error:
+        # Rows that nothing of ours could write may break the proof itself; the next book is looked at all the same.
+        verification.failure = f"{type(error).__name__}: {error}"[:300]
+        logger.exception("verification %s of %s broke off", verification.pk, verification.organization.slug)
+    verification.save()
+    for difference in verification.differences:
+        logger.error(
+            "the books of %s differ: %s, %s", verification.organization.slug, difference["check"], difference["place"]
+        )
+    return verification
+
+
+def verify_every_book() -> list[Verification]:
+    """Each organization's, one after the other, as every night."""
+    organizations = Organization.objects.filter(book__isnull=False).order_by("slug")
+    return [carry_out(ask(organization, Origin.NIGHTLY).pk) for organization in organizations]
+
+
+@transaction.atomic
+def _look(verification: Verification) -> None:
+    """Fills in the outcome. The book stays locked until its head is read: it is the one that was verified."""
+    found = (repair if verification.is_repair else verify)(verification.organization)
+    book = Book.objects.get(organization=verification.organization)
+    verification.differences = [
+        {"check": each.check, "place": each.place, "detail": each.detail, "is_derived": each.is_derived}
+        for each in found
+    ]
+    verification.checks = list(CHECKS)
+    verification.lines, verification.head_seal = book.head_sequence, book.head_seal
