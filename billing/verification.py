@@ -7,6 +7,7 @@ and can be made anew.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,12 +18,23 @@ from django.db.models import Sum
 from accounts.models import Organization
 from billing import books, chain, closing, rollups
 from billing.counting import bound_of, spent_in
-from billing.models import Book, Budget, ClosedMonth, LedgerEntry, Measure, Reservation, Scope, SpendRollup, UsageRecord
+from billing.models import (
+    Book,
+    Budget,
+    ClosedMonth,
+    Hold,
+    LedgerEntry,
+    Measure,
+    Reservation,
+    Scope,
+    SpendRollup,
+    UsageRecord,
+)
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.models.rollups import TOTALS, Rollup
 from billing.money import usd
-from billing.periods import Window
+from billing.periods import Window, month_of
 from billing.pricing import PriceTerms, Tokens, cost
 
 
@@ -39,13 +51,31 @@ class Difference:
 Check = Callable[[Organization], Iterator[Difference]]
 
 
-@transaction.atomic
 def verify(organization: Organization) -> list[Difference]:
-    """The first difference that each check finds in an organization's books; none when all agree.
+    """The first difference that each check finds in an organization's books; none when all agree."""
+    with standing_still(organization):
+        return differences(organization)
 
-    The book is locked meanwhile, so that no settlement is seen by half.
+
+@contextmanager
+def standing_still(organization: Organization) -> Iterator[None]:
+    """An organization's books as they were at one instant, so that no settlement is seen by half.
+
+    On its own that takes a snapshot, which nobody waits for, however long the book is. Inside a transaction, which may
+    have changed something itself, it takes the book's lock.
     """
-    books.lock([organization.pk])
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        else:
+            books.lock([organization.pk])
+        yield
+
+
+def differences(organization: Organization) -> list[Difference]:
+    """What `verify` finds, for whoever has the books stand still."""
     found = (next(check(organization), None) for check in CHECKS.values())
     return [difference for difference in found if difference is not None]
 
@@ -58,7 +88,7 @@ def repair(organization: Organization) -> list[Difference]:
     for budget in Budget.objects.filter(organization=organization).select_related("quota"):
         budget.held, budget.spent = _held(budget), _spent(budget)
         budget.save(update_fields=["held", "spent"])
-    return verify(organization)
+    return differences(organization)
 
 
 # --- The checks -------------------------------------------------------------------------------------------------------
@@ -138,12 +168,9 @@ def _usage_records(organization: Organization) -> Iterator[Difference]:
         yield Difference(
             "usage records", f"reservation {reservation.pk}", "it is settled without a record", is_derived=False
         )
-    records = (
-        UsageRecord.objects.filter(organization=organization)
-        .select_related("reservation")
-        .order_by("recorded_at", "id")
-    )
-    for record in records.order_by("recorded_at", "id").iterator(chunk_size=2000):
+    records = UsageRecord.objects.filter(organization=organization).select_related("reservation")
+    ordered = records.order_by("recorded_at", "id").prefetch_related("reservation__ledger_entries")
+    for record in ordered.iterator(chunk_size=2000):
         tokens = Tokens(record.input_tokens, record.cached_input_tokens, record.output_tokens, record.reasoning_tokens)
         terms = PriceTerms(
             record.input_usd_per_million, record.cached_input_usd_per_million, record.output_usd_per_million
@@ -157,6 +184,27 @@ def _usage_records(organization: Organization) -> Iterator[Difference]:
                 f"{record.reservation.settled_usd} was settled",
                 is_derived=False,
             )
+        for name, said, expected in _facts(record):
+            if said != expected:
+                yield Difference(
+                    "usage records",
+                    f"usage record {record.pk}",
+                    f"its {name} is {said}, and {expected} follows from its reservation",
+                    is_derived=False,
+                )
+
+
+def _facts(record: UsageRecord) -> Iterator[tuple[str, object, object]]:
+    """What a usage record says beside its cost, and what its reservation and its ledger entry say about the same."""
+    reservation = record.reservation
+    for name in (*SpendRollup.OWNER, "price_id"):
+        yield name, getattr(record, name), getattr(reservation, name)
+    yield "dispatched_at", record.dispatched_at, reservation.reserved_at
+    settled = [entry for entry in reservation.ledger_entries.all() if entry.kind == EntryKind.SETTLE]
+    late = [entry.recorded_at for entry in settled if entry.corrects is not None]
+    yield "booked_at", record.booked_at, late[0] if late else reservation.reserved_at
+    yield "window_start", record.window_start, month_of(record.booked_at).start
+    yield "is_overrun", record.is_overrun, record.total_usd > reservation.amount_usd
 
 
 def _rollups(organization: Organization) -> Iterator[Difference]:
@@ -198,6 +246,11 @@ def _unequal(
 
 def _budgets(organization: Organization) -> Iterator[Difference]:
     """Each budget holds what its open reservations hold, and has spent what was settled in its window."""
+    strange = Hold.objects.filter(reservation__organization=organization).exclude(budget__organization=organization)
+    for hold in strange.order_by("id")[:1]:
+        yield Difference(
+            "budgets", f"hold {hold.pk}", "its budget is of another organization than its reservation", is_derived=False
+        )
     rows = (
         Budget.objects.filter(organization=organization)
         .select_related("quota", "project")

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from accounts.models import Organization, User
 from billing.clock import database_now
 from billing.models import Book, Origin, Verification
-from billing.verification import CHECKS, repair, verify
+from billing.verification import CHECKS, differences, repair, standing_still
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +68,12 @@ def verify_every_book() -> list[Verification]:
     return [carry_out(ask(organization, Origin.NIGHTLY).pk) for organization in organizations]
 
 
-@transaction.atomic
 def _look(verification: Verification) -> None:
-    """Fills in the outcome. The book stays locked until its head is read: it is the one that was verified."""
-    found = (repair if verification.is_repair else verify)(verification.organization)
-    book = Book.objects.get(organization=verification.organization)
+    """Fills in the outcome, and the head of the book that was looked at."""
+    organization = verification.organization
+    with transaction.atomic() if verification.is_repair else standing_still(organization):
+        found = (repair if verification.is_repair else differences)(organization)
+        book = Book.objects.get(organization=organization)
     verification.differences = [
         {"check": each.check, "place": each.place, "detail": each.detail, "is_derived": each.is_derived}
         for each in found

@@ -44,7 +44,7 @@ def _books_can_be_emptied_between_tests() -> Iterator[None]:
     flush = operations_of_postgresql.execute_sql_flush
 
     def flush_books_too(operations: Any, statements: Sequence[str]) -> None:
-        books = "billing_ledgerentry, billing_usagerecord"
+        books = "billing_ledgerentry, billing_usagerecord, billing_closedmonth"
         before = ["SET LOCAL session_replication_role = replica", f"GRANT TRUNCATE ON {books} TO CURRENT_USER"]
         flush(operations, [*before, *statements, f"REVOKE TRUNCATE ON {books} FROM CURRENT_USER"])
 

@@ -78,7 +78,7 @@ class Book:
         assert held >= 0
 
 
-BOOKS = "billing_ledgerentry, billing_usagerecord"
+BOOKS = "billing_ledgerentry, billing_usagerecord, billing_closedmonth"
 
 
 def as_owner(statement: str) -> None:

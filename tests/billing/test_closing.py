@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from billing import closing, ledger
 from billing.errors import MonthStillOpen
@@ -200,13 +200,25 @@ def test_the_database_refuses_a_row_of_a_closed_month(book, clock, table):
         cursor.execute("DROP TABLE copied")
 
 
-@pytest.mark.parametrize("change", ["UPDATE billing_closedmonth SET spent_usd = 0", "DELETE FROM billing_closedmonth"])
-def test_the_database_refuses_to_change_a_closed_month(book, clock, change):
+@pytest.mark.parametrize("guard", ["permission denied", "append-only"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE billing_closedmonth SET spent_usd = 0",
+        "DELETE FROM billing_closedmonth",
+        "TRUNCATE billing_closedmonth",
+    ],
+)
+def test_the_database_refuses_to_change_a_closed_month_by_rights_and_by_triggers(book, clock, change, guard):
     book.hold("1")
     clock.now = APRIL
     close(book)
-    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(change)
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if guard == "append-only":
+            cursor.execute("GRANT UPDATE, DELETE, TRUNCATE ON billing_closedmonth TO CURRENT_USER")
+        with pytest.raises(DatabaseError, match=guard), transaction.atomic():
+            cursor.execute(change)
 
 
 @pytest.mark.parametrize(
