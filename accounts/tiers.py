@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Min, Q, Sum
 
 from accounts.dated import in_force
 from accounts.models import Organization, Payment, RateLimit, TierOverride, UsageTier
-
-Owned = TypeVar("Owned", Payment, TierOverride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,8 @@ def standing(organization: Organization, now: datetime) -> Standing:
 def standings(organizations: Iterable[Organization], now: datetime) -> dict[UUID, Standing]:
     """The same for many organizations, in as many queries as for one."""
     organizations = list(organizations)
-    payments = _by_organization(Payment.objects.filter(organization__in=organizations, paid_at__lte=now))
+    paid = Payment.objects.filter(organization__in=organizations, paid_at__lte=now).order_by().values("organization")
+    payments = {row["organization"]: row for row in paid.annotate(usd=Sum("amount_usd"), first=Min("paid_at"))}
     in_force_now = Q(ends_at__isnull=True) | Q(ends_at__gt=now)
     overrides = _by_organization(TierOverride.objects.filter(in_force_now, organization__in=organizations))
     tiers = {day: tiers_on(day) for day in {organization.terms_date(now) for organization in organizations}}
@@ -64,25 +63,25 @@ def standings(organizations: Iterable[Organization], now: datetime) -> dict[UUID
         )
     return {
         organization.pk: _standing(
-            tiers[organization.terms_date(now)], payments[organization.pk], overrides[organization.pk], now
+            tiers[organization.terms_date(now)], payments.get(organization.pk), overrides[organization.pk], now
         )
         for organization in organizations
     }
 
 
 def _standing(
-    tiers: Mapping[int, UsageTier], payments: Sequence[Payment], overrides: Sequence[TierOverride], now: datetime
+    tiers: Mapping[int, UsageTier], paid: Mapping[str, Any] | None, overrides: Sequence[TierOverride], now: datetime
 ) -> Standing:
-    paid_usd = sum((payment.amount_usd for payment in payments), Decimal(0))
-    days = (now - min(payment.paid_at for payment in payments)).days if payments else None
+    paid_usd = paid["usd"] if paid else Decimal(0)
+    days = (now - paid["first"]).days if paid else None
     newest = max(overrides, key=lambda override: (override.created_at, override.pk), default=None)
     if newest is not None and newest.tier in tiers:
         return Standing(tiers[newest.tier], True, paid_usd, days)
     return Standing(qualified(list(tiers.values()), paid_usd=paid_usd, days=days), False, paid_usd, days)
 
 
-def _by_organization(rows: Iterable[Owned]) -> dict[UUID, list[Owned]]:
-    grouped: dict[UUID, list[Owned]] = defaultdict(list)
+def _by_organization(rows: Iterable[TierOverride]) -> dict[UUID, list[TierOverride]]:
+    grouped: dict[UUID, list[TierOverride]] = defaultdict(list)
     for row in rows:
         grouped[row.organization_id].append(row)
     return grouped

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from accounts.models import ApiKey, Organization
+from accounts.models import ApiKey, Organization, Project
 from accounts.tiers import standing, standings
 from billing import books
 from billing.amounts import Amounts
@@ -51,9 +51,14 @@ def limits_of(owner: Owner, now: datetime) -> tuple[Limit, ...]:
 def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
     """The same for many owners, in as many queries as for one. Raises LookupError if no tier row exists at all."""
     owners = list(dict.fromkeys(owners))
-    stands = standings({owner.organization.pk: owner.organization for owner in owners}.values(), now)
+    organizations = {owner.organization.pk: owner.organization for owner in owners}
+    projects: dict[UUID | None, Project] = {owner.project.pk: owner.project for owner in owners}
+    stands = standings(organizations.values(), now)
     quotas: dict[UUID, list[Quota]] = {pk: [] for pk in stands}
-    for quota in quotas_at(stands, now).filter(_of_owners(owners)):
+    for quota in _in_force(stands, now).filter(_of_owners(owners)).select_related("team", "member", "api_key"):
+        # Rows that there are already are not read again.
+        quota.organization = organizations[quota.organization_id]
+        quota.project = projects.get(quota.project_id)
         quotas[quota.organization_id].append(quota)
     return {
         owner: binding(owner, quotas[owner.organization.pk], stands[owner.organization.pk].tier, now)
@@ -62,11 +67,14 @@ def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[L
 
 
 def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota]:
-    """The quotas of these organizations that are in force at an instant, in a stable order."""
+    """The quotas of these organizations that are in force at an instant, in a stable order, with their owners."""
+    return _in_force(organization_ids, now).select_related("organization", "team", "project", "member", "api_key")
+
+
+def _in_force(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota]:
     begun = Q(starts_at__isnull=True) | Q(starts_at__lte=now)
     not_over = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
-    rows = Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids))
-    return rows.select_related("organization", "team", "project", "member", "api_key").order_by("id")
+    return Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids)).order_by("id")
 
 
 def _of_owners(owners: Sequence[Owner]) -> Q:

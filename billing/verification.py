@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 
 from accounts.models import Organization
 from billing import books, chain, closing, rollups
@@ -135,6 +135,11 @@ def _reservations(organization: Organization) -> Iterator[Difference]:
 
     And each entry has its own.
     """
+    lines = LedgerEntry.objects.filter(organization=organization, reservation__isnull=False)
+    for line in lines.exclude(Exists(Reservation.objects.filter(pk=OuterRef("reservation_id"))))[:1]:
+        yield Difference(
+            "reservations", f"line {line.sequence}", f"its reservation {line.reservation_id} is gone", is_derived=False
+        )
     expected = {ReservationStatus.SETTLED: EntryKind.SETTLE, ReservationStatus.RELEASED: EntryKind.RELEASE}
     rows = Reservation.objects.filter(organization=organization).order_by("reserved_at", "id")
     for reservation in rows.prefetch_related("ledger_entries").iterator(chunk_size=2000):

@@ -32,7 +32,7 @@ SURROGATE_KEYS = {f"{name}.id" for name in ("LedgerEntry", "UsageRecord", "Hold"
 NOT_LOOKED_AT = {
     "UsageRecord": "snapshot input_usd_per_million cached_input_usd_per_million output_usd_per_million recorded_at",
     "Reservation": "reference is_in_doubt input_tokens output_tokens project "
-    "member_id api_key_id model service_tier price window_start reserved_at resolved_at",
+    "member_id api_key_id model service_tier window_start reserved_at resolved_at",
     "Hold": "reservation budget amount",
     "Budget": "quota project scope measure window_start window_end limit",
 }
@@ -42,7 +42,6 @@ ROWS = {
     "copy Hold",
     "delete Budget",
     "delete Hold",
-    "delete Reservation",
     # Whoever seals the book anew is found by what else says the same; these two are said by nothing else.
     "change LedgerEntry.project and seal the book anew",
     "change LedgerEntry.window_start and seal the book anew",
