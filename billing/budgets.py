@@ -8,14 +8,14 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from accounts.models import ApiKey, Organization, Project
+from accounts.models import ApiKey, Organization
 from accounts.tiers import standing, standings
 from billing import books
 from billing.amounts import Amounts
-from billing.arrays import columns
+from billing.arrays import array, columns
 from billing.counting import held_in, spent_in
 from billing.grants import Account
-from billing.limits import BudgetState, Key, Limit, Owner, binding
+from billing.limits import BudgetState, Key, Limit, Owner, QuotaTerms, binding
 from billing.models import Budget, Hold, Quota, Scope
 
 # One part for quotas, one for the tier's limit on projects and one for that on organizations: each finds its rows by
@@ -51,14 +51,9 @@ def limits_of(owner: Owner, now: datetime) -> tuple[Limit, ...]:
 def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[Limit, ...]]:
     """The same for many owners, in as many queries as for one. Raises LookupError if no tier row exists at all."""
     owners = list(dict.fromkeys(owners))
-    organizations = {owner.organization.pk: owner.organization for owner in owners}
-    projects: dict[UUID | None, Project] = {owner.project.pk: owner.project for owner in owners}
-    stands = standings(organizations.values(), now)
-    quotas: dict[UUID, list[Quota]] = {pk: [] for pk in stands}
-    for quota in _in_force(stands, now).filter(_of_owners(owners)).select_related("team", "member", "api_key"):
-        # Rows that there are already are not read again.
-        quota.organization = organizations[quota.organization_id]
-        quota.project = projects.get(quota.project_id)
+    stands = standings({owner.organization.pk: owner.organization for owner in owners}.values(), now)
+    quotas: dict[UUID, list[QuotaTerms]] = {pk: [] for pk in stands}
+    for quota in _quotas(owners, now):
         quotas[quota.organization_id].append(quota)
     return {
         owner: binding(owner, quotas[owner.organization.pk], stands[owner.organization.pk].tier, now)
@@ -66,26 +61,44 @@ def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[L
     }
 
 
+# Only those that may bind one of the owners: an organization may have thousands that bind others.
+_QUOTAS = """
+    SELECT quota.id, quota.organization_id, scope, quota.team_id, quota.project_id, quota.member_id, quota.api_key_id,
+        quota.model, measure, "window", "limit", is_hard, starts_at, quota.expires_at,
+        COALESCE(team.name, project.name, member.email, key.name || ' (' || key.prefix || '...)', organization.name)
+    FROM billing_quota quota JOIN accounts_organization organization ON organization.id = quota.organization_id
+        LEFT JOIN accounts_team team ON team.id = quota.team_id
+        LEFT JOIN accounts_project project ON project.id = quota.project_id
+        LEFT JOIN accounts_user member ON member.id = quota.member_id
+        LEFT JOIN accounts_apikey key ON key.id = quota.api_key_id
+    WHERE quota.organization_id = ANY(%s::uuid[])
+        AND (scope = %s OR quota.team_id = ANY(%s::uuid[]) OR quota.project_id = ANY(%s::uuid[])
+            OR quota.member_id = ANY(%s::bigint[]) OR quota.api_key_id = ANY(%s::uuid[]))
+        AND (starts_at IS NULL OR starts_at <= %s) AND (quota.expires_at IS NULL OR quota.expires_at > %s)
+    ORDER BY quota.id
+"""
+
+
+def _quotas(owners: Sequence[Owner], now: datetime) -> list[QuotaTerms]:
+    """The quotas in force at an instant that may bind one of these owners, in a stable order."""
+    columns_of = (
+        {owner.team_id for owner in owners if owner.team_id},
+        {owner.project.pk for owner in owners},
+        {owner.member_id for owner in owners if owner.member_id},
+        {owner.api_key_id for owner in owners if owner.api_key_id},
+    )
+    organizations = array({owner.organization.pk for owner in owners})
+    with connection.cursor() as cursor:
+        cursor.execute(_QUOTAS, [organizations, Scope.ORGANIZATION, *[array(ids) for ids in columns_of], now, now])
+        return [QuotaTerms(*row) for row in cursor.fetchall()]
+
+
 def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota]:
-    """The quotas of these organizations that are in force at an instant, in a stable order, with their owners."""
-    return _in_force(organization_ids, now).select_related("organization", "team", "project", "member", "api_key")
-
-
-def _in_force(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota]:
+    """The quotas of these organizations that are in force at an instant, in a stable order."""
     begun = Q(starts_at__isnull=True) | Q(starts_at__lte=now)
     not_over = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
-    return Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids)).order_by("id")
-
-
-def _of_owners(owners: Sequence[Owner]) -> Q:
-    """The quotas that one of these owners may be bound by; an organization may have thousands that bind others."""
-    return (
-        Q(scope=Scope.ORGANIZATION)
-        | Q(team_id__in={owner.team_id for owner in owners if owner.team_id})
-        | Q(project_id__in={owner.project.pk for owner in owners})
-        | Q(member_id__in={owner.member_id for owner in owners if owner.member_id})
-        | Q(api_key_id__in={owner.api_key_id for owner in owners if owner.api_key_id})
-    )
+    rows = Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids))
+    return rows.select_related("organization", "team", "project", "member", "api_key").order_by("id")
 
 
 def states_of(owner: Owner, now: datetime) -> list[BudgetState]:

@@ -72,8 +72,9 @@ def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], acco
     A refusal shows the budget with what was granted before it in the same batch.
     """
     grants = Grants()
-    before = {key: account.held for key, account in accounts.items()}
+    before = [account.held for account in accounts.values()]
     bound = {owner: [(limit, accounts[limit.key]) for limit in binding] for owner, binding in limits.items()}
+    hard = {account.budget_id for binding in bound.values() for limit, account in binding if limit.is_hard}
     for claim in claims:
         binding, amounts = bound[claim.owner], claim.amounts
         wanted = [amounts.of(limit.measure) for limit, _ in binding]
@@ -87,11 +88,10 @@ def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], acco
             account.held += amount
             holds[account.budget_id] = amount
         grants.granted.append((claim, holds))
-    is_hard = {limit.key: limit.is_hard for binding in limits.values() for limit in binding}
     grants.raises = [
-        Raise(account.budget_id, account.held - before[key], is_hard[key])
-        for key, account in accounts.items()
-        if account.held != before[key]
+        Raise(account.budget_id, account.held - held, account.budget_id in hard)
+        for account, held in zip(accounts.values(), before, strict=True)
+        if account.held != held
     ]
     return grants
 

@@ -31,6 +31,27 @@ class Owner:
         return self.project.organization
 
 
+@dataclass(slots=True)
+class QuotaTerms:
+    """As much of a quota as limits are made of."""
+
+    pk: UUID
+    organization_id: UUID
+    scope: str
+    team_id: UUID | None
+    project_id: UUID | None
+    member_id: int | None
+    api_key_id: UUID | None
+    model: str
+    measure: str
+    window: str
+    limit: Decimal
+    is_hard: bool
+    starts_at: datetime | None
+    expires_at: datetime | None
+    owner_name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A limit as it is configured now, in the window that is open, whether or not anything was ever used of it."""
@@ -97,7 +118,9 @@ class BudgetState:
         return figures if required is None else {**figures, "required": plain(limit.measure, required)}
 
 
-def binding(owner: Owner, quotas: Iterable[Quota], tier: UsageTier, instant: datetime) -> tuple[Limit, ...]:
+def binding(
+    owner: Owner, quotas: Iterable[Quota | QuotaTerms], tier: UsageTier, instant: datetime
+) -> tuple[Limit, ...]:
     """Every limit that binds an owner's calls at an instant: the tier's on the organization and on the project, quotas.
 
     `quotas` are those that are in force at the instant.
@@ -125,7 +148,7 @@ def of_tier(owner: Owner, tier: UsageTier, instant: datetime) -> Iterator[Limit]
         )
 
 
-def binds(quota: Quota, owner: Owner) -> bool:
+def binds(quota: Quota | QuotaTerms, owner: Owner) -> bool:
     """Whether a quota binds the calls of an owner."""
     if quota.organization_id != owner.organization.pk or (quota.model and owner.model not in (None, quota.model)):
         return False
@@ -142,7 +165,7 @@ def binds(quota: Quota, owner: Owner) -> bool:
             return quota.api_key_id == owner.api_key_id
 
 
-def limit_of(quota: Quota, instant: datetime) -> Limit:
+def limit_of(quota: Quota | QuotaTerms, instant: datetime) -> Limit:
     """A quota as the limit that it is in the window that an instant lies in."""
     owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
     return Limit(
@@ -163,7 +186,7 @@ def limit_of(quota: Quota, instant: datetime) -> Limit:
     )
 
 
-def window_of(quota: Quota, instant: datetime) -> Window:
+def window_of(quota: Quota | QuotaTerms, instant: datetime) -> Window:
     """The window of a quota that an instant lies in."""
     match WindowKind(quota.window):
         case WindowKind.DAY:

@@ -24,7 +24,7 @@ from unittest.mock import patch
 from billing import chain, ledger
 from billing.errors import AlreadyReleased, NoSuchReservation
 from billing.grants import Claim
-from billing.limits import Owner
+from billing.limits import Owner, QuotaTerms
 from billing.periods import month_of
 from billing.pricing import Tokens
 from tests.simulation import model as plain
@@ -222,27 +222,6 @@ class Named:
         self.team_id: Any = None
 
 
-@dataclass(slots=True)
-class QuotaRow:
-    """As much of a quota's row as limits are made of."""
-
-    pk: str
-    organization_id: str
-    owner_name: str
-    model: str
-    measure: str
-    window: str
-    limit: Decimal
-    is_hard: bool
-    starts_at: datetime | None
-    expires_at: datetime | None
-    scope: str
-    team_id: str | None = None
-    project_id: str | None = None
-    member_id: str | None = None
-    api_key_id: str | None = None
-
-
 _ORGANIZATIONS = {name: Named(name) for name in WORLD.organizations}
 _PROJECTS = {name: Named(name, _ORGANIZATIONS[owner]) for name, owner in WORLD.project_organization.items()}
 _TIER_ROWS = {number: SimpleNamespace(number=number, monthly_limit_usd=limit) for number, limit in TIERS.items()}
@@ -259,19 +238,10 @@ _ACTOR = SimpleNamespace(pk=1)
 _COLUMNS = {"team": "team_id", "project": "project_id", "member": "member_id", "key": "api_key_id"}
 
 
-def _row(quota: Quota) -> QuotaRow:
-    row = QuotaRow(
-        quota.name,
-        quota.organization,
-        quota.owner,
-        quota.model,
-        quota.measure,
-        quota.window,
-        quota.limit,
-        quota.is_hard,
-        quota.starts,
-        quota.expires,
-        quota.scope,
+def _row(quota: Quota) -> QuotaTerms:
+    row: Any = QuotaTerms(
+        *(quota.name, quota.organization, quota.scope, None, None, None, None, quota.model, quota.measure),  # type: ignore[arg-type]
+        *(quota.window, quota.limit, quota.is_hard, quota.starts, quota.expires, quota.owner),  # type: ignore[arg-type]
     )
     if quota.scope in _COLUMNS:
         setattr(row, _COLUMNS[quota.scope], quota.owner)
