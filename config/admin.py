@@ -55,7 +55,8 @@ class BursarAdminSite(admin.AdminSite):
         apps: list[Any] = super().get_app_list(request, app_label)
         for app in apps:
             owners = [owner for label, owner in self._pages() if label == app["app_label"]]
-            app["models"] = [*(link for owner in owners for link in owner.page_links(request)), *app["models"]]
+            links = [link for owner in owners for link in owner.page_links(request)]
+            app["models"] = [*sorted(links, key=lambda link: link["name"]), *app["models"]]
         places = {label: place for place, label in enumerate(APP_ORDER)}
         return sorted(apps, key=lambda app: places.get(app["app_label"], len(places)))
 
