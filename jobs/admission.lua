@@ -3,53 +3,81 @@
 -- The provider counts with token buckets: what is used drains continuously at limit/window, and a call is refused when
 -- used + requested > limit. The same arithmetic runs here ahead of time, so the answer is an instant, not a refusal.
 --
--- KEYS[1]  hash of the buckets of one account and model family: NAME.used, NAME.at, and `last`, the latest turn given
--- KEYS[2]  when this Redis began to count: before that, nothing is known of what was used
 -- ARGV[1]  horizon in ms: a turn later than this is not taken
 -- ARGV[2]  ms that calls may arrive late by; so much of each bucket's burst is left alone
 -- ARGV[3]  '1' to take the turn, '0' to look only
--- ARGV[4..] for each limit: name, limit, window in ms, amount
--- Returns {1, wait in ms} when the turn is taken, {0, wait in ms, name} when it is too far away, {-1, 0, name} when it never comes.
+-- ARGV[4..] for each limit: name, limit (0: only what the provider states), window in ms, amount, and what was used of
+--           it by now, as far as is known elsewhere ('' when nobody was asked)
+-- Returns {1, wait in ms, name, now in us, turn in us, and for each limit: taken, others, 1 if this is the latest turn}
+-- when the turn is taken; {1, wait, name} when it would be; {0, wait, name} when it is too far away; {-1, 0, name} when
+-- it never comes; {2, names} when of these limits, longer than a minute, this Redis has not counted a whole window yet
+-- and nobody said what was used.
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+local MINUTE_MS = 60000
 local horizon, lateness, take = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 
-local born = tonumber(redis.call('GET', KEYS[2]) or '')
-if not born then
-  born = now
-  redis.call('SET', KEYS[2], string.format('%.3f', now))
-end
+local names = {'held'}
+for i = 4, #ARGV, 5 do names[#names + 1] = ARGV[i] end
+local fields = redis.call('HMGET', KEYS[1], unpack(names))
 
-local start = math.max(now, tonumber(redis.call('HGET', KEYS[1], 'last') or '0'))
-local binding = ARGV[4] or ''
-local buckets = {}
-for i = 4, #ARGV, 4 do
-  local name, limit, window, amount = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  if amount > limit then return {-1, 0, name} end
-  local capacity = math.max(limit - limit * lateness / window, amount)
-  local used = tonumber(redis.call('HGET', KEYS[1], name .. '.used') or '')
-  local at = tonumber(redis.call('HGET', KEYS[1], name .. '.at') or '')
-  if not used then
-    -- Nothing is remembered: the bucket counts as used up when this Redis began, and has drained since.
-    used, at = limit, born
+local start, binding = math.max(now, tonumber(fields[1] or '') or 0), ARGV[4] or ''
+local buckets, unknown, made = {}, {}, {}
+for i = 4, #ARGV, 5 do
+  local place = #buckets + 1
+  local name, window, amount = ARGV[i], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  local b = unpacked(fields[place + 1])
+  local limit = binding_limit(tonumber(ARGV[i + 1]), b)
+  if limit > 0 then
+    if amount > limit then return {-1, 0, name} end
+    if not b or b.is_stale then
+      b = {used = limit, at = born, taken = 0, others = 0, stated = b and b.stated or 0, since = now}
+      if ARGV[i + 4] ~= '' then
+        b.used, b.at = math.min(tonumber(ARGV[i + 4]), limit), now
+        made[#made + 1] = name
+        made[#made + 1] = packed(b)
+      elseif window > MINUTE_MS and now - born < window then
+        unknown[#unknown + 1] = name
+      end
+    end
+    local capacity = math.max(limit - limit * lateness / window, amount)
+    -- Also right for an instant before `at`: at no instant in between is more used than used + what drains until `at`.
+    local ready = b.at + (b.used + amount - capacity) * window / limit
+    if ready > start then start, binding = ready, name end
+    b.name, b.limit, b.window, b.amount = name, limit, window, amount
   end
-  local ready = at + math.max(0, used + amount - capacity) * window / limit
-  if ready > start then start, binding = ready, name end
-  buckets[#buckets + 1] = {name, limit, window, amount, used, at}
+  buckets[place] = b and limit > 0 and b or false
+end
+if #unknown > 0 then return {2, unknown} end
+if #made > 0 then
+  redis.call('HSET', KEYS[1], unpack(made))
+  redis.call('PEXPIRE', KEYS[1], KEPT_MS)
 end
 
 local wait = start - now
 if wait > horizon then return {0, math.ceil(wait), binding} end
 if not take then return {1, math.ceil(wait), binding} end
 
-local longest = 0
+local answer = {1, math.ceil(wait), binding, math.floor(now * 1000), math.floor(start * 1000)}
+local written = {}
 for _, b in ipairs(buckets) do
-  local name, limit, window, amount, used, at = b[1], b[2], b[3], b[4], b[5], b[6]
-  local drained = math.max(0, used - math.max(0, start - at) * limit / window)
-  redis.call('HSET', KEYS[1], name .. '.used', string.format('%.6f', drained + amount), name .. '.at', string.format('%.3f', start))
-  longest = math.max(longest, window)
+  local is_latest = 0
+  if b then
+    b.taken = b.taken + b.amount
+    if start >= b.at then
+      is_latest = 1
+      b.used = math.max(0, b.used - (start - b.at) * b.limit / b.window)
+      b.at = start
+    end
+    b.used = b.used + b.amount
+    written[#written + 1] = b.name
+    written[#written + 1] = packed(b)
+  end
+  answer[#answer + 1] = b and b.taken or -1
+  answer[#answer + 1] = b and b.others or -1
+  answer[#answer + 1] = is_latest
 end
-redis.call('HSET', KEYS[1], 'last', string.format('%.3f', start))
-redis.call('PEXPIRE', KEYS[1], math.ceil(2 * longest + wait))
-return {1, math.ceil(wait), binding}
+if #written > 0 then
+  redis.call('HSET', KEYS[1], unpack(written))
+  redis.call('PEXPIRE', KEYS[1], KEPT_MS)
+end
+return answer

@@ -5,25 +5,41 @@ the clock of Redis. With Redis away nothing may start: the limiter fails closed.
 """
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from time import monotonic
 from typing import Any
 
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from accounts.models import RateLimit
 from jobs.credentials import Access
+from jobs.sent import sent_of, used_now
+from jobs.stated_limits import DAY_MS, MINUTE_MS, statements
 
-MINUTE_MS = 60_000
+logger = logging.getLogger(__name__)
+
 # How late a call may reach the provider after its turn; that much of the burst is not used, nothing of the steady rate
 # is.
 LATENESS_MS = 1_000
 BORN_KEY = "bursar:limiter:counting-since"
-_SCRIPT = resources.files("jobs").joinpath("admission.lua").read_text()
+# Which run of Redis has counted: after a restart it may have forgotten the last seconds, and is not believed.
+RUN_KEY = "bursar:limiter:run"
+
+
+def _source(name: str) -> str:
+    folder = resources.files("jobs")
+    return folder.joinpath("buckets.lua").read_text() + folder.joinpath(name).read_text()
+
+
+_SCRIPT = _source("admission.lua")
 
 
 class LimiterAway(Exception):
@@ -31,10 +47,41 @@ class LimiterAway(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """One limit that binds a call, and how much of it the call uses. A limit of 0: only what the provider states.
+
+    The name is its own among the limits of one account and model family.
+    """
+
+    name: str
+    limit: int
+    window_ms: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that was taken: what is needed to give it back, and to compare with what the provider says of it."""
+
+    account: str
+    family: str
+    buckets: tuple[Bucket, ...]
+    given_us: int  # instants of Redis's clock
+    starts_us: int
+    counts: tuple[tuple[int, int, int], ...]  # of each bucket: taken, others, whether it is its latest turn
+    received_at: float = field(default_factory=monotonic)
+
+    def now_us(self) -> int:
+        """The instant of Redis's clock, by the time that has passed here."""
+        return self.given_us + round((monotonic() - self.received_at) * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
 class Go:
     """The call may start in so many seconds: its turn is taken."""
 
     wait_seconds: float
+    turn: Turn | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +111,18 @@ def account_of(access: Access) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def admit(account: str, family: str, limits: RateLimit, *, tokens: int, horizon_seconds: float) -> Admission:
-    """Takes a call's turn, if it comes within the horizon. Raises LimiterAway."""
-    return _ask(account, family, limits, requests=1, tokens=tokens, horizon_seconds=horizon_seconds, take=True)
+def admit(
+    account: str,
+    family: str,
+    limits: RateLimit,
+    *,
+    tokens: int,
+    horizon_seconds: float,
+    more: Sequence[Bucket] = (),
+) -> Admission:
+    """Takes a call's turn, if it comes within the horizon. `more` binds it as well. Raises LimiterAway."""
+    buckets = (*_buckets(limits, requests=1, tokens=tokens), *more)
+    return _ask(account, family, buckets, horizon_seconds=horizon_seconds, take=True)
 
 
 def look(
@@ -76,7 +132,41 @@ def look(
 
     Raises LimiterAway.
     """
-    return _ask(account, family, limits, requests=requests, tokens=tokens, horizon_seconds=horizon_seconds, take=False)
+    buckets = _buckets(limits, requests=requests, tokens=tokens)
+    return _ask(account, family, buckets, horizon_seconds=horizon_seconds, take=False)
+
+
+def give_back(turn: Turn) -> None:
+    """Gives back a turn whose call was not sent and will not be; once. Raises LimiterAway: then the turn is lost."""
+    arguments: list[Any] = [turn.given_us, turn.starts_us]
+    for bucket, counts in zip(turn.buckets, turn.counts, strict=True):
+        arguments += [bucket.name, bucket.limit, bucket.window_ms, bucket.amount, *counts]
+    _run(_return_script(), turn.account, turn.family, arguments)
+
+
+def learn(turn: Turn, headers: Mapping[str, str], *, sent_us: int) -> None:
+    """Corrects the account's buckets by what the provider said when it answered the call of this turn.
+
+    `sent_us`: when the call was sent, by Redis's clock. Raises LimiterAway.
+    """
+    known = {bucket.name: (bucket, counts) for bucket, counts in zip(turn.buckets, turn.counts, strict=True)}
+    arguments: list[Any] = [turn.given_us, sent_us]
+    for said in statements(headers):
+        if said.name in known:
+            bucket, (taken, *_) = known[said.name]
+            arguments += [said.name, bucket.limit, bucket.window_ms, said.limit, repr(said.used), taken]
+    if len(arguments) == 2:
+        return
+    news = _run(_correction_script(), turn.account, turn.family, arguments)
+    for name, limit in zip(news[::2], news[1::2], strict=True):
+        configured = known[name.decode()][0].limit
+        logger.warning(
+            "the provider states %s of %d for %s, configured is %s; the lower one binds",
+            name.decode(),
+            limit,
+            turn.family,
+            configured or "none",
+        )
 
 
 def hold_back(account: str, family: str, seconds: float) -> None:
@@ -84,35 +174,65 @@ def hold_back(account: str, family: str, seconds: float) -> None:
 
     Raises LimiterAway.
     """
-    try:
-        script = _hold_back_script()
-        script(keys=[_key(account, family)], args=[int(seconds * 1000), 2 * MINUTE_MS])
-    except redis.RedisError as error:
-        raise LimiterAway(str(error)) from error
+    _run(_hold_back_script(), account, family, [int(seconds * 1000)])
 
 
-def _ask(
-    account: str, family: str, limits: RateLimit, *, requests: int, tokens: int, horizon_seconds: float, take: bool
-) -> Admission:
-    arguments: list[Any] = [int(horizon_seconds * 1000), LATENESS_MS, int(take)]
-    for name, limit, amount in (
-        ("requests_per_minute", limits.requests_per_minute, requests),
-        ("tokens_per_minute", limits.tokens_per_minute, tokens),
-    ):
-        if limit is not None:
-            arguments += [name, limit, MINUTE_MS, amount]
-    if len(arguments) == 3:
-        return Go(0.0)  # the provider states no limit for this family
-    try:
-        verdict, wait_ms, binding = _admission_script()(keys=[_key(account, family), BORN_KEY], args=arguments)
-    except redis.RedisError as error:
-        raise LimiterAway(str(error)) from error
-    match verdict:
-        case 1:
+def _buckets(limits: RateLimit, *, requests: int, tokens: int) -> tuple[Bucket, ...]:
+    return (
+        Bucket("requests_per_minute", limits.requests_per_minute or 0, MINUTE_MS, requests),
+        Bucket("tokens_per_minute", limits.tokens_per_minute or 0, MINUTE_MS, tokens),
+        Bucket("requests_per_day", limits.requests_per_day or 0, DAY_MS, requests),
+        Bucket("tokens_per_day", limits.tokens_per_day or 0, DAY_MS, tokens),
+    )
+
+
+def _ask(account: str, family: str, buckets: tuple[Bucket, ...], *, horizon_seconds: float, take: bool) -> Admission:
+    answer = _run(_admission_script(), account, family, _asking(buckets, {}, horizon_seconds, take))
+    if answer[0] == 2:
+        used = _used_of_days(account, family, buckets, {name.decode() for name in answer[1]})
+        answer = _run(_admission_script(), account, family, _asking(buckets, used, horizon_seconds, take))
+    match answer:
+        case [1, wait_ms, _, given_us, starts_us, *counts]:
+            triples = tuple(zip(counts[::3], counts[1::3], counts[2::3], strict=True))
+            return Go(wait_ms / 1000, Turn(account, family, buckets, given_us, starts_us, triples))
+        case [1, wait_ms, *_]:
             return Go(wait_ms / 1000)
-        case 0:
+        case [0, wait_ms, binding]:
             return NotYet(wait_ms / 1000, binding.decode())
-    return Never(binding.decode())
+    return Never(answer[2].decode())
+
+
+def _asking(buckets: Sequence[Bucket], used: Mapping[str, float], horizon_seconds: float, take: bool) -> list[Any]:
+    arguments: list[Any] = [int(horizon_seconds * 1000), LATENESS_MS, int(take)]
+    for bucket in buckets:
+        arguments += [bucket.name, bucket.limit, bucket.window_ms, bucket.amount, used.get(bucket.name, "")]
+    return arguments
+
+
+def _used_of_days(account: str, family: str, buckets: Sequence[Bucket], names: set[str]) -> dict[str, float]:
+    """What is used of the limits that Redis has forgotten, by the attempts in PostgreSQL.
+
+    A day's bucket that began used up would leave a day of its burst unused, and one that began full could be refused.
+    """
+    sent = sent_of(family, lambda access: account_of(access) == account)
+    logger.info("counting %s of %s again from the attempts of two days", ", ".join(sorted(names)), family)
+    return {
+        bucket.name: used_now(
+            [(slot.seconds_ago, slot.requests if bucket.name.startswith("requests") else slot.tokens) for slot in sent],
+            # A limit that only the provider states is not known here, and the script keeps to its own.
+            limit=bucket.limit,
+            window_seconds=bucket.window_ms / 1000,
+        )
+        for bucket in buckets
+        if bucket.name in names
+    }
+
+
+def _run(script: Any, account: str, family: str, arguments: list[Any]) -> Any:
+    try:
+        return script(keys=[_key(account, family), BORN_KEY], args=arguments)
+    except redis.RedisError as error:
+        raise LimiterAway(str(error)) from error
 
 
 def _key(account: str, family: str) -> str:
@@ -130,19 +250,52 @@ def connection() -> redis.Redis:
     )
 
 
-@cache
-def _admission_script() -> Any:
-    return connection().register_script(_SCRIPT)
+class _Script:
+    """A script by its hash. Redis forgets scripts when it restarts, and so tells that it did."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        redis_ = connection()
+        try:
+            return redis_.evalsha(self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            _distrust_another_run(redis_)
+            redis_.script_load(self._source)
+            return redis_.evalsha(self._sha, len(keys), *keys, *args)
+
+
+def _distrust_another_run(redis_: redis.Redis) -> None:
+    """After a restart (or in a replica that took over) counting begins anew: the last turns may not be remembered.
+
+    Buckets from before it count for nothing, so they begin used up; what the provider stated is kept.
+    """
+    run = redis_.info("server")["run_id"]
+    before = redis_.get(RUN_KEY)
+    if before is not None and before.decode() != run:
+        seconds, microseconds = redis_.time()
+        redis_.set(BORN_KEY, f"{seconds * 1000 + microseconds / 1000:.3f}")
+        logger.warning("Redis has started anew: the rate limits count as used up at this instant")
+    redis_.set(RUN_KEY, run)
 
 
 @cache
-def _hold_back_script() -> Any:
-    return connection().register_script(
-        """
-        local time = redis.call('TIME')
-        local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
-        local turn = math.max(tonumber(redis.call('HGET', KEYS[1], 'last') or '0'), now + tonumber(ARGV[1]))
-        redis.call('HSET', KEYS[1], 'last', string.format('%.3f', turn))
-        redis.call('PEXPIRE', KEYS[1], math.ceil(turn - now) + tonumber(ARGV[2]))
-        """
-    )
+def _admission_script() -> _Script:
+    return _Script(_SCRIPT)
+
+
+@cache
+def _return_script() -> _Script:
+    return _Script(_source("return.lua"))
+
+
+@cache
+def _correction_script() -> _Script:
+    return _Script(_source("correction.lua"))
+
+
+@cache
+def _hold_back_script() -> _Script:
+    return _Script(_source("holding_back.lua"))
