@@ -6,33 +6,33 @@
 -- ARGV[1]  horizon in ms: a turn later than this is not taken
 -- ARGV[2]  ms that calls may arrive late by; so much of each bucket's burst is left alone
 -- ARGV[3]  '1' to take the turn, '0' to look only
--- ARGV[4..] for each limit: name, limit (0: only what the provider states), window in ms, amount, and what was used of
---           it by now, as far as is known elsewhere ('' when nobody was asked)
--- Returns {1, wait in ms, name, now in us, turn in us, and for each limit: taken, others, 1 if this is the latest turn}
--- when the turn is taken; {1, wait, name} when it would be; {0, wait, name} when it is too far away; {-1, 0, name} when
--- it never comes; {2, names} when of these limits, longer than a minute, this Redis has not counted a whole window yet
--- and nobody said what was used.
+-- ARGV[4..] for each limit: name; and four numbers, packed: limit (0: only what the provider states), window in ms,
+--           amount, and what was used of it by now as far as is known elsewhere (-1 when nobody was asked)
+-- Returns {1, wait in ms, name, numbers} when the turn is taken: packed, the instants (us) of now and of the turn, and
+-- for each limit taken, others and 1 if this is its latest turn; {1, wait, name} when it would be; {0, wait, name} when
+-- it is too far away; {-1, 0, name} when it never comes; {2, names} when of these limits, longer than a minute, this
+-- Redis has not counted a whole window yet and nobody said what was used.
 
 local MINUTE_MS = 60000
 local horizon, lateness, take = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 
 local names = {'held'}
-for i = 4, #ARGV, 5 do names[#names + 1] = ARGV[i] end
+for i = 4, #ARGV, 2 do names[#names + 1] = ARGV[i] end
 local fields = redis.call('HMGET', KEYS[1], unpack(names))
 
 local start, binding = math.max(now, tonumber(fields[1] or '') or 0), ARGV[4] or ''
 local buckets, unknown, made = {}, {}, {}
-for i = 4, #ARGV, 5 do
+for i = 4, #ARGV, 2 do
   local place = #buckets + 1
-  local name, window, amount = ARGV[i], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  local b = unpacked(fields[place + 1])
-  local limit = binding_limit(tonumber(ARGV[i + 1]), b)
+  local name, b = ARGV[i], unpacked(fields[place + 1])
+  local configured, window, amount, known = struct.unpack('>dddd', ARGV[i + 1])
+  local limit = binding_limit(configured, b)
   if limit > 0 then
     if amount > limit then return {-1, 0, name} end
     if not b or b.is_stale then
       b = {used = limit, at = born, taken = 0, others = 0, stated = b and b.stated or 0, since = now}
-      if ARGV[i + 4] ~= '' then
-        b.used, b.at = math.min(tonumber(ARGV[i + 4]), limit), now
+      if known >= 0 then
+        b.used, b.at = math.min(known, limit), now
         made[#made + 1] = name
         made[#made + 1] = packed(b)
       elseif window > MINUTE_MS and now - born < window then
@@ -57,27 +57,26 @@ local wait = start - now
 if wait > horizon then return {0, math.ceil(wait), binding} end
 if not take then return {1, math.ceil(wait), binding} end
 
-local answer = {1, math.ceil(wait), binding, math.floor(now * 1000), math.floor(start * 1000)}
+local counts = {struct.pack('>dd', math.floor(now * 1000), math.floor(start * 1000))}
 local written = {}
 for _, b in ipairs(buckets) do
-  local is_latest = 0
   if b then
-    b.taken = b.taken + b.amount
-    if start >= b.at then
-      is_latest = 1
+    local is_latest = start >= b.at
+    if is_latest then
       b.used = math.max(0, b.used - (start - b.at) * b.limit / b.window)
       b.at = start
     end
     b.used = b.used + b.amount
+    b.taken = b.taken + b.amount
     written[#written + 1] = b.name
     written[#written + 1] = packed(b)
+    counts[#counts + 1] = struct.pack('>ddd', b.taken, b.others, is_latest and 1 or 0)
+  else
+    counts[#counts + 1] = struct.pack('>ddd', -1, -1, 0)
   end
-  answer[#answer + 1] = b and b.taken or -1
-  answer[#answer + 1] = b and b.others or -1
-  answer[#answer + 1] = is_latest
 end
 if #written > 0 then
   redis.call('HSET', KEYS[1], unpack(written))
   redis.call('PEXPIRE', KEYS[1], KEPT_MS)
 end
-return answer
+return {1, math.ceil(wait), binding, table.concat(counts)}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import openai
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
@@ -21,7 +22,7 @@ from jobs.credentials import access_of
 from jobs.models import Attempt, Job, JobContent
 from jobs.provider import Answer, Rejected, Uncertain, Unreachable
 from jobs.recovery import give_back, put_in_doubt
-from jobs.retries import Decision, Fail, Rejection, Retry, after_rejection, after_unreachable
+from jobs.retries import RETRY_AFTER_CAP_SECONDS, Decision, Fail, Rejection, Retry, after_rejection, after_unreachable
 from jobs.states import AttemptStatus, JobStatus
 from jobs.transitions import move_attempt, move_job
 
@@ -44,25 +45,37 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
     reach("claimed")
     job = attempt.job
     access = access_of(job.project)
-    if not _await_turn(attempt, token, limiter.account_of(access)):
+    admission = _take_turn(attempt, token, limiter.account_of(access))
+    if admission is None:
         return
-    body = _body(job, attempt)
-    reach("admitted")
-    if not _begin(attempt, token):
+    begun = False
+    try:
+        _await_turn(attempt, token, admission.wait_seconds)
+        body = _body(job, attempt)
+        reach("admitted")
+        begun = _begin(attempt, token)
+    finally:
+        if not begun:  # given back by the rescue, or this worker is being stopped: somebody else can use the turn
+            _give_back_turn(admission.turn)
+    if not begun:
         return
     reach("calling")
     _free_connection()
+    sent_us = admission.turn.now_us() if admission.turn else 0
     try:
         answer = provider.call(
             access, body, attempt_id=str(attempt.pk), deadline_seconds=settings.CALL_DEADLINE_SECONDS
         )
     except Rejected as error:
+        _learn(admission.turn, error, sent_us)
         _on_rejection(attempt, token, error)
     except Unreachable as error:
+        _give_back_turn(admission.turn)
         reason = str(error)
         _book(lambda: _reject_unreachable(attempt, token, reason))
     except Uncertain as error:
         doubt = error
+        _learn(admission.turn, error, sent_us)
         _book(lambda: put_in_doubt(attempt, code=doubt.code, reason=str(doubt), token=token, http_status=doubt.status))
     else:
         reach("answered")
@@ -124,8 +137,8 @@ def _claim(attempt_id: UUID, token: UUID, worker: str) -> Attempt | None:
     return Attempt.objects.select_related("job__project__organization", "job__content").get(pk=attempt_id)
 
 
-def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
-    """Waits until the rate limits let the call start; False when the attempt was given back to the queue instead."""
+def _take_turn(attempt: Attempt, token: UUID, account: str) -> limiter.Go | None:
+    """The call's turn under the rate limits; None when the attempt was given back to the queue instead."""
     job = attempt.job
     now = database_now()
     family = _family_of(job)
@@ -134,7 +147,7 @@ def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
     limits = rate_limit(tier, family, organization.terms_date(now))
     if limits is None:
         give_back(attempt, token=token, waiting_on={"reason": "rate_limit", "limit": "unknown"}, after_seconds=5.0)
-        return False
+        return None
     try:
         admission = limiter.admit(
             account,
@@ -146,20 +159,44 @@ def _await_turn(attempt: Attempt, token: UUID, account: str) -> bool:
     except limiter.LimiterAway as error:
         logger.warning("attempt %s goes back to the queue, the limiter is away: %s", attempt.pk, error)
         give_back(attempt, token=token, waiting_on={"reason": "limiter_unavailable"}, after_seconds=1.0)
-        return False
-    if not isinstance(admission, limiter.Go):
-        wait = admission.wait_seconds if isinstance(admission, limiter.NotYet) else settings.ADMISSION_HORIZON_SECONDS
-        waiting_on = {"reason": "rate_limit", "limit": admission.limit, "model": family}
-        give_back(attempt, token=token, waiting_on=waiting_on, after_seconds=min(wait, 5.0))
-        return False
-    if admission.wait_seconds > settings.CLAIM_LEASE_SECONDS / 2:
+        return None
+    if isinstance(admission, limiter.Go):
+        return admission
+    wait = admission.wait_seconds if isinstance(admission, limiter.NotYet) else settings.ADMISSION_HORIZON_SECONDS
+    waiting_on = {"reason": "rate_limit", "limit": admission.limit, "model": family}
+    give_back(attempt, token=token, waiting_on=waiting_on, after_seconds=min(wait, 5.0))
+    return None
+
+
+def _await_turn(attempt: Attempt, token: UUID, seconds: float) -> None:
+    """Waits so long, and keeps the claim meanwhile."""
+    if seconds > settings.CLAIM_LEASE_SECONDS / 2:
         Attempt.objects.filter(pk=attempt.pk, status=AttemptStatus.CREATED, fencing_token=token).update(
-            lease_expires_at=Now() + timedelta(seconds=admission.wait_seconds + settings.CLAIM_LEASE_SECONDS)
+            lease_expires_at=Now() + timedelta(seconds=seconds + settings.CLAIM_LEASE_SECONDS)
         )
-    if admission.wait_seconds:
+    if seconds:
         _free_connection()
-        time.sleep(admission.wait_seconds)
-    return True
+        time.sleep(seconds)
+
+
+def _give_back_turn(turn: limiter.Turn | None) -> None:
+    """Lets others use a turn whose call was not sent. With Redis away it is lost, and the limit less used."""
+    if turn is None:
+        return
+    try:
+        limiter.give_back(turn)
+    except limiter.LimiterAway as away:
+        logger.warning("a turn was not given back: %s", away)
+
+
+def _learn(turn: limiter.Turn | None, error: Exception, sent_us: int) -> None:
+    """Passes on what the provider said of its limits beside an error, where it answered at all."""
+    if turn is None or not isinstance(error.__cause__, openai.APIStatusError):
+        return
+    try:
+        limiter.learn(turn, error.__cause__.response.headers, sent_us=sent_us)
+    except limiter.LimiterAway as away:
+        logger.warning("the provider's limits were not passed on to the limiter: %s", away)
 
 
 def _family_of(job: Job) -> str:
@@ -198,7 +235,9 @@ def _on_rejection(attempt: Attempt, token: UUID, error: Rejected) -> None:
         jitter=random.random(),  # noqa: S311
     )
     if rejection.status == 429 and isinstance(decision, Retry):
-        _hold_back(attempt.job, decision.after_seconds)
+        # The pause of this job alone grows with its tries; the others need only wait for what the provider asks.
+        asked = rejection.retry_after if rejection.retry_after is not None else decision.after_seconds
+        _hold_back(attempt.job, min(asked, RETRY_AFTER_CAP_SECONDS))
     _book(lambda: _reject(attempt, token, rejection, decision, error.request_id))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from struct import Struct, calcsize, unpack_from
 from time import monotonic
 from typing import Any
 
@@ -32,6 +33,7 @@ LATENESS_MS = 1_000
 BORN_KEY = "bursar:limiter:counting-since"
 # Which run of Redis has counted: after a restart it may have forgotten the last seconds, and is not believed.
 RUN_KEY = "bursar:limiter:run"
+_FOUR_NUMBERS = Struct(">dddd")
 
 
 def _source(name: str) -> str:
@@ -66,14 +68,27 @@ class Turn:
     account: str
     family: str
     buckets: tuple[Bucket, ...]
-    given_us: int  # instants of Redis's clock
-    starts_us: int
-    counts: tuple[tuple[int, int, int], ...]  # of each bucket: taken, others, whether it is its latest turn
+    numbers: bytes  # as the script packed them
     received_at: float = field(default_factory=monotonic)
+
+    @property
+    def instants_us(self) -> tuple[int, int]:
+        """When it was given, and when the call may start, by Redis's clock."""
+        given, starts = unpack_from(">dd", self.numbers)
+        return int(given), int(starts)
+
+    @property
+    def counts(self) -> list[tuple[int, int, int]]:
+        """Of each bucket: what we had taken and others had used in all, and whether this was its latest turn."""
+        numbers = unpack_from(f">{3 * len(self.buckets)}d", self.numbers, calcsize(">dd"))
+        return [
+            (int(taken), int(others), int(latest))
+            for taken, others, latest in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+        ]
 
     def now_us(self) -> int:
         """The instant of Redis's clock, by the time that has passed here."""
-        return self.given_us + round((monotonic() - self.received_at) * 1e6)
+        return self.instants_us[0] + round((monotonic() - self.received_at) * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +153,7 @@ def look(
 
 def give_back(turn: Turn) -> None:
     """Gives back a turn whose call was not sent and will not be; once. Raises LimiterAway: then the turn is lost."""
-    arguments: list[Any] = [turn.given_us, turn.starts_us]
+    arguments: list[Any] = [*turn.instants_us]
     for bucket, counts in zip(turn.buckets, turn.counts, strict=True):
         arguments += [bucket.name, bucket.limit, bucket.window_ms, bucket.amount, *counts]
     _run(_return_script(), turn.account, turn.family, arguments)
@@ -150,7 +165,7 @@ def learn(turn: Turn, headers: Mapping[str, str], *, sent_us: int) -> None:
     `sent_us`: when the call was sent, by Redis's clock. Raises LimiterAway.
     """
     known = {bucket.name: (bucket, counts) for bucket, counts in zip(turn.buckets, turn.counts, strict=True)}
-    arguments: list[Any] = [turn.given_us, sent_us]
+    arguments: list[Any] = [turn.instants_us[0], sent_us]
     for said in statements(headers):
         if said.name in known:
             bucket, (taken, *_) = known[said.name]
@@ -192,10 +207,9 @@ def _ask(account: str, family: str, buckets: tuple[Bucket, ...], *, horizon_seco
         used = _used_of_days(account, family, buckets, {name.decode() for name in answer[1]})
         answer = _run(_admission_script(), account, family, _asking(buckets, used, horizon_seconds, take))
     match answer:
-        case [1, wait_ms, _, given_us, starts_us, *counts]:
-            triples = tuple(zip(counts[::3], counts[1::3], counts[2::3], strict=True))
-            return Go(wait_ms / 1000, Turn(account, family, buckets, given_us, starts_us, triples))
-        case [1, wait_ms, *_]:
+        case [1, wait_ms, _, numbers]:
+            return Go(wait_ms / 1000, Turn(account, family, buckets, numbers))
+        case [1, wait_ms, _]:
             return Go(wait_ms / 1000)
         case [0, wait_ms, binding]:
             return NotYet(wait_ms / 1000, binding.decode())
@@ -205,7 +219,8 @@ def _ask(account: str, family: str, buckets: tuple[Bucket, ...], *, horizon_seco
 def _asking(buckets: Sequence[Bucket], used: Mapping[str, float], horizon_seconds: float, take: bool) -> list[Any]:
     arguments: list[Any] = [int(horizon_seconds * 1000), LATENESS_MS, int(take)]
     for bucket in buckets:
-        arguments += [bucket.name, bucket.limit, bucket.window_ms, bucket.amount, used.get(bucket.name, "")]
+        known = used.get(bucket.name, -1.0)
+        arguments += [bucket.name, _FOUR_NUMBERS.pack(bucket.limit, bucket.window_ms, bucket.amount, known)]
     return arguments
 
 
@@ -274,7 +289,7 @@ def _distrust_another_run(redis_: redis.Redis) -> None:
     """
     run = redis_.info("server")["run_id"]
     before = redis_.get(RUN_KEY)
-    if before is not None and before.decode() != run:
+    if isinstance(before, bytes) and before.decode() != run:
         seconds, microseconds = redis_.time()
         redis_.set(BORN_KEY, f"{seconds * 1000 + microseconds / 1000:.3f}")
         logger.warning("Redis has started anew: the rate limits count as used up at this instant")
