@@ -9,8 +9,8 @@
 -- ARGV[4..] for each limit: name; and four numbers, packed: limit (0: only what the provider states), window in ms,
 --           amount, and what was used of it by now as far as is known elsewhere (-1 when nobody was asked)
 -- Returns {1, wait in ms, name, numbers} when the turn is taken: packed, the instants (us) of now and of the turn, and
--- for each limit taken, others and 1 if this is its latest turn; {1, wait, name} when it would be; {0, wait, name} when
--- it is too far away; {-1, 0, name} when it never comes; {2, names} when of these limits, longer than a minute, this
+-- for each limit taken, and 1 if this is its latest turn; {1, wait, name} when it would be; {0, wait, name} when it is
+-- too far away; {-1, 0, name} when it never comes; {2, names} when of these limits, longer than a minute, this
 -- Redis has not counted a whole window yet and nobody said what was used.
 
 local MINUTE_MS = 60000
@@ -30,17 +30,19 @@ for i = 4, #ARGV, 2 do
   if limit > 0 then
     if amount > limit then return {-1, 0, name} end
     if not b or b.is_stale then
-      b = {used = limit, at = born, taken = 0, others = 0, stated = b and b.stated or 0, since = now}
+      local stated = b and b.stated or 0
+      b = made_now(limit, born, stated)
       if known >= 0 then
-        b.used, b.at = math.min(known, limit), now
+        b = made_now(math.min(known, limit), now, stated)
         made[#made + 1] = name
         made[#made + 1] = packed(b)
       elseif window > MINUTE_MS and now - born < window then
         unknown[#unknown + 1] = name
       end
     end
-    local capacity = math.max(limit - limit * lateness / window, amount)
-    -- Also right for an instant before `at`: at no instant in between is more used than used + what drains until `at`.
+    local capacity = limit - limit * lateness / window
+    -- A call larger than that waits until the bucket has stood empty for the difference. Also right for an instant
+    -- before `at`: at no instant in between is more used than what is used at `at` and what drains until then.
     local ready = b.at + (b.used + amount - capacity) * window / limit
     if ready > start then start, binding = ready, name end
     b.name, b.limit, b.window, b.amount = name, limit, window, amount
@@ -63,16 +65,15 @@ for _, b in ipairs(buckets) do
   if b then
     local is_latest = start >= b.at
     if is_latest then
-      b.used = math.max(0, b.used - (start - b.at) * b.limit / b.window)
-      b.at = start
+      local drained = (start - b.at) * b.limit / b.window
+      b.used, b.known, b.at = math.max(0, b.used - drained), math.max(0, b.known - drained), start
     end
-    b.used = b.used + b.amount
-    b.taken = b.taken + b.amount
+    b.used, b.known, b.taken = b.used + b.amount, b.known + b.amount, b.taken + b.amount
     written[#written + 1] = b.name
     written[#written + 1] = packed(b)
-    counts[#counts + 1] = struct.pack('>ddd', b.taken, b.others, is_latest and 1 or 0)
+    counts[#counts + 1] = struct.pack('>dd', b.taken, is_latest and 1 or 0)
   else
-    counts[#counts + 1] = struct.pack('>ddd', -1, -1, 0)
+    counts[#counts + 1] = struct.pack('>dd', -1, 0)
   end
 end
 if #written > 0 then

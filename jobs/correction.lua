@@ -5,7 +5,8 @@
 --
 -- ARGV[1]  the instant (us) at which the call was given its turn; ARGV[2] at which it was sent, by this clock
 -- ARGV[3..] for each limit: name, limit, window in ms, the limit that the provider states, what is used of it by its
---           word, and what we had taken in all when the call had its turn (-1 when that is not known)
+--           word, and what we had taken in all when the call had its turn (-1 where
+--           other turns, given before, come after it: then only the limit is noted)
 -- Returns, for each limit that the provider states otherwise than before, its name and the limit.
 
 local given, sent = tonumber(ARGV[1]) / 1000, tonumber(ARGV[2]) / 1000
@@ -19,9 +20,7 @@ for place, name in ipairs(names) do
   local configured, window = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local stated, stated_used, taken_then = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5])
   local b = unpacked(fields[place])
-  if not b and configured == 0 then
-    b = {used = 0, at = sent, taken = 0, others = 0, stated = 0, since = now, is_stale = false}
-  end
+  if not b and configured == 0 then b = made_now(stated_used, sent, 0) end
   if b and not b.is_stale then
     if b.stated ~= stated then
       if b.stated ~= 0 or stated ~= configured then
@@ -30,18 +29,14 @@ for place, name in ipairs(names) do
       end
       b.stated = stated
     end
-    local limit = binding_limit(configured, b)
-    local ours_since = 0
-    if b.since > given + 0.001 then
-      ours_since = b.taken
-    elseif taken_then >= 0 then
-      ours_since = b.taken - taken_then
-    end
-    -- The room that the provider sees, under the lower of the two limits.
-    local used = limit - (stated - stated_used) + ours_since - (b.at - sent) * limit / window
-    if used > b.used then
-      b.others = b.others + math.ceil(used - b.used)
-      b.used = used
+    if taken_then >= 0 then
+      local limit = binding_limit(configured, b)
+      -- A bucket made after the turn holds nothing but what came later.
+      local ours_since = b.since > given + 0.001 and b.taken or b.taken - taken_then
+      -- The room that the provider sees, under the lower of the two limits.
+      local known = limit - (stated - stated_used) + ours_since - (b.at - sent) * limit / window
+      if known > b.known then b.known, b.heard = known, now end
+      b.used = math.max(b.used, b.known)
     end
     written[#written + 1] = name
     written[#written + 1] = packed(b)

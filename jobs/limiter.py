@@ -78,13 +78,10 @@ class Turn:
         return int(given), int(starts)
 
     @property
-    def counts(self) -> list[tuple[int, int, int]]:
-        """Of each bucket: what we had taken and others had used in all, and whether this was its latest turn."""
-        numbers = unpack_from(f">{3 * len(self.buckets)}d", self.numbers, calcsize(">dd"))
-        return [
-            (int(taken), int(others), int(latest))
-            for taken, others, latest in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
-        ]
+    def counts(self) -> list[tuple[int, int]]:
+        """Of each bucket: what we had taken in all, and whether this was its latest turn."""
+        numbers = unpack_from(f">{2 * len(self.buckets)}d", self.numbers, calcsize(">dd"))
+        return [(int(taken), int(latest)) for taken, latest in zip(numbers[::2], numbers[1::2], strict=True)]
 
     def now_us(self) -> int:
         """The instant of Redis's clock, by the time that has passed here."""
@@ -168,8 +165,9 @@ def learn(turn: Turn, headers: Mapping[str, str], *, sent_us: int) -> None:
     arguments: list[Any] = [turn.instants_us[0], sent_us]
     for said in statements(headers):
         if said.name in known:
-            bucket, (taken, *_) = known[said.name]
-            arguments += [said.name, bucket.limit, bucket.window_ms, said.limit, repr(said.used), taken]
+            bucket, (taken, is_latest) = known[said.name]
+            taken_then = taken if is_latest else -1
+            arguments += [said.name, bucket.limit, bucket.window_ms, said.limit, repr(said.used), taken_then]
     if len(arguments) == 2:
         return
     news = _run(_correction_script(), turn.account, turn.family, arguments)
