@@ -5,11 +5,12 @@
 -- KEYS[2]  instant (ms) at which this Redis began to count: what was used before is not known here
 --
 -- A bucket: `used` is what is used of its limit at the instant `at` (ms), which is the latest turn given and may lie
--- ahead. It drains by limit/window. `known` is the part that no turn given before `heard` (ms) can be taken from: what
--- the provider said last, or what the bucket began with, and our turns since. `taken` counts up all our turns, `stated`
--- is the limit by the provider's own word, 0 where it has not spoken, and `since` (ms) when the bucket was made.
+-- ahead. It drains by limit/window. `known` is what is used by the provider's latest word (or by what the bucket began
+-- with) and our turns since: no turn given before `heard` (ms) can be taken from it. That word holds for the instant
+-- `word` (ms). `taken` counts up all our turns, `stated` is the limit by the provider's own word, 0 where it has not
+-- spoken, and `since` (ms) when the bucket was made.
 
-local FORM = '>ddddddd'
+local FORM = '>dddddddd'
 local KEPT_MS = 2 * 86400000
 
 local time = redis.call('TIME')
@@ -23,18 +24,19 @@ end
 -- The bucket in a field; nil when there is none. One from before this Redis began to count has `is_stale`.
 local function unpacked(field)
   if not field then return nil end
-  local used, at, known, heard, taken, stated, since = struct.unpack(FORM, field)
-  return {used = used, at = at, known = known, heard = heard, taken = taken, stated = stated, since = since,
-    is_stale = since < born}
+  local used, at, known, heard, word, taken, stated, since = struct.unpack(FORM, field)
+  return {used = used, at = at, known = known, heard = heard, word = word, taken = taken, stated = stated,
+    since = since, is_stale = since < born}
 end
 
 local function packed(b)
-  return struct.pack(FORM, b.used, b.at, b.known, b.heard, b.taken, b.stated, b.since)
+  return struct.pack(FORM, b.used, b.at, b.known, b.heard, b.word, b.taken, b.stated, b.since)
 end
 
 -- A bucket of which so much is used at an instant, by whomever.
 local function made_now(used, at, stated)
-  return {used = used, at = at, known = used, heard = now, taken = 0, stated = stated, since = now, is_stale = false}
+  return {used = used, at = at, known = used, heard = now, word = 0, taken = 0, stated = stated, since = now,
+    is_stale = false}
 end
 
 -- The lower of what is configured and what the provider states; 0 where neither says anything.

@@ -5,8 +5,8 @@
 --
 -- ARGV[1]  the instant (us) at which the call was given its turn; ARGV[2] at which it was sent, by this clock
 -- ARGV[3..] for each limit: name, limit, window in ms, the limit that the provider states, what is used of it by its
---           word, and what we had taken in all when the call had its turn (-1 where
---           other turns, given before, come after it: then only the limit is noted)
+--           word, and what we had taken in all when the call had its turn (-1 where other turns that were given before
+--           come after it: then only the limit is noted)
 -- Returns, for each limit that the provider states otherwise than before, its name and the limit.
 
 local given, sent = tonumber(ARGV[1]) / 1000, tonumber(ARGV[2]) / 1000
@@ -29,13 +29,13 @@ for place, name in ipairs(names) do
       end
       b.stated = stated
     end
-    if taken_then >= 0 then
+    -- A bucket made after the turn was given began without it, and an older word than the last one says nothing new.
+    if taken_then >= 0 and given + 0.001 >= b.since and sent >= b.word then
       local limit = binding_limit(configured, b)
-      -- A bucket made after the turn holds nothing but what came later.
-      local ours_since = b.since > given + 0.001 and b.taken or b.taken - taken_then
       -- The room that the provider sees, under the lower of the two limits.
-      local known = limit - (stated - stated_used) + ours_since - (b.at - sent) * limit / window
-      if known > b.known then b.known, b.heard = known, now end
+      local known = limit - (stated - stated_used) + b.taken - taken_then - (b.at - sent) * limit / window
+      if sent == b.word then known = math.max(known, b.known) end
+      b.known, b.heard, b.word = math.max(0, known), now, sent
       b.used = math.max(b.used, b.known)
     end
     written[#written + 1] = name

@@ -90,6 +90,8 @@ class World:
         return self.refused
 
     def do(self, kind: str, x: float, y: float) -> None:
+        """One step, a millisecond after the last one."""
+        self.pass_time(1)
         match kind:
             case "ask" | "project":
                 tokens = 1 + int((TOKENS - 1) * (x**4 if x < 0.95 else 1.0))

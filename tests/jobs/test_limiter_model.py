@@ -140,7 +140,7 @@ def test_a_turn_that_many_came_after_is_given_back_where_the_limit_is_busy():
         ("b.used, b.known, b.taken = b.used + b.amount", "b.used, b.known, b.taken = b.used", KINDS),
         ("(b.used + amount - capacity)", "(b.used - capacity)", KINDS),
         ("math.min(level - amount + idle, later)", "level - amount", KINDS),
-        ("b.taken or b.taken - taken_then", "0 or 0", KINDS_WITH_OTHERS),
+        ("stated_used) + b.taken - taken_then", "stated_used)", KINDS_WITH_OTHERS),
         ("b.used = math.max(b.used, b.known)", "", KINDS_WITH_OTHERS),
     ],
 )
