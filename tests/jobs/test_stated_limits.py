@@ -19,7 +19,7 @@ def headers(unit: str, limit: object, remaining: object, reset: str) -> dict[str
 @pytest.mark.parametrize(
     ("unit", "limit", "remaining", "reset", "name"),
     [
-        # Recorded 2025-07-09 (tier 5), and 2023-12 (a limit of a day).
+        # Recorded 2025-07-09 (tier 5) and 2023-12 (a limit of a day); the last two follow from the arithmetic.
         ("requests", 30_000, 29_999, "2ms", "requests_per_minute"),
         ("tokens", 150_000_000, 149_999_633, "0s", "tokens_per_minute"),
         ("tokens", 1_500_000, 43_244, "23h18m29.144s", "tokens_per_day"),
@@ -27,7 +27,7 @@ def headers(unit: str, limit: object, remaining: object, reset: str) -> dict[str
         ("requests", 10_000, 9_999, "8.64s", "requests_per_day"),
     ],
 )
-def test_recorded_headers_are_read_and_the_day_told_from_the_minute(unit, limit, remaining, reset, name):
+def test_headers_are_read_and_the_day_told_from_the_minute(unit, limit, remaining, reset, name):
     (said,) = statements(headers(unit, limit, remaining, reset))
     assert (said.name, said.limit) == (name, limit)
     assert limit - remaining - 1 <= said.used <= limit - remaining

@@ -75,6 +75,38 @@ def test_request_refusals_read_as_they_were_published() -> None:
     assert refusal.headers["retry-after"] == "20"
 
 
+def test_a_days_refusal_reads_as_it_was_published_and_headers_speak_of_the_day() -> None:
+    clock = Clock()
+    limiter, limits = Limiter(clock=clock, requests_per_day={"gpt-4o-mini": 10_000}), Limits(PLENTY, PLENTY)
+    headers = admit(limiter, limits, 1).standing.headers()
+    assert headers["x-ratelimit-limit-requests"] == "10000"
+    assert headers["x-ratelimit-remaining-requests"] == "9999"
+    assert headers["x-ratelimit-reset-requests"] == "8.64s"
+    for _ in range(9_999):
+        assert admit(limiter, limits, 1).refusal is None
+
+    refusal = admit(limiter, limits, 1).refusal
+
+    assert refusal is not None
+    assert refusal.type == "requests"
+    assert "on requests per day (RPD): Limit 10000, Used 10000, Requested 1. Please try again in 8.64s." in str(
+        refusal.message
+    )
+    assert refusal.headers["retry-after"] == "9"
+    assert admit(limiter, limits, 1, organization="org-other").refusal is None
+    assert admit(limiter, limits, 1, model="gpt-4o").refusal is None  # no limit of a day
+    clock.sleep(8.65)
+    assert admit(limiter, limits, 1).refusal is None
+    limiter.reset()
+    assert admit(limiter, limits, 1).standing.headers()["x-ratelimit-remaining-requests"] == "9999"
+
+
+def test_a_failed_request_counts_against_the_day() -> None:
+    limiter, limits = Limiter(clock=Clock(), requests_per_day={"gpt-4o-mini": 1}), Limits(PLENTY, PLENTY)
+    limiter.count_failure(family="gpt-4o-mini", organization="org-XXX", limits=limits)
+    assert admit(limiter, limits, 1).refusal is not None
+
+
 def test_a_request_above_the_limit_is_too_large_and_never_told_to_wait() -> None:
     refusal = admit(Limiter(clock=Clock()), Limits(500, 30_000), 34_307, "gpt-4o").refusal
 
