@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -67,7 +67,7 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
             access, body, attempt_id=str(attempt.pk), deadline_seconds=settings.CALL_DEADLINE_SECONDS
         )
     except Rejected as error:
-        _learn(admission.turn, error, sent_us)
+        _learn(admission.turn, _headers_of(error), sent_us)
         _on_rejection(attempt, token, error)
     except Unreachable as error:
         _give_back_turn(admission.turn)
@@ -75,10 +75,11 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
         _book(lambda: _reject_unreachable(attempt, token, reason))
     except Uncertain as error:
         doubt = error
-        _learn(admission.turn, error, sent_us)
+        _learn(admission.turn, _headers_of(error), sent_us)
         _book(lambda: put_in_doubt(attempt, code=doubt.code, reason=str(doubt), token=token, http_status=doubt.status))
     else:
         reach("answered")
+        _learn(admission.turn, answer.headers, sent_us)
         _book(lambda: settle(attempt, token, answer))
         reach("settled")
     dispatch.wake()
@@ -189,12 +190,17 @@ def _give_back_turn(turn: limiter.Turn | None) -> None:
         logger.warning("a turn was not given back: %s", away)
 
 
-def _learn(turn: limiter.Turn | None, error: Exception, sent_us: int) -> None:
-    """Passes on what the provider said of its limits beside an error, where it answered at all."""
-    if turn is None or not isinstance(error.__cause__, openai.APIStatusError):
+def _headers_of(error: Exception) -> Mapping[str, str]:
+    """What the provider said beside an error; nothing where it did not answer."""
+    return error.__cause__.response.headers if isinstance(error.__cause__, openai.APIStatusError) else {}
+
+
+def _learn(turn: limiter.Turn | None, headers: Mapping[str, str], sent_us: int) -> None:
+    """Passes on what the provider said of its limits."""
+    if turn is None:
         return
     try:
-        limiter.learn(turn, error.__cause__.response.headers, sent_us=sent_us)
+        limiter.learn(turn, headers, sent_us=sent_us)
     except limiter.LimiterAway as away:
         logger.warning("the provider's limits were not passed on to the limiter: %s", away)
 

@@ -7,7 +7,7 @@ import itertools
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -42,6 +42,7 @@ class Answer:
     finish_reason: str
     usage: dict[str, Any]
     tokens: Tokens
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name, longest in LONGEST.items():
@@ -129,6 +130,7 @@ def _read(response: httpx2.Response) -> Answer:
                 output=_count(usage["completion_tokens"]),
                 reasoning=_count(details_out.get("reasoning_tokens") or 0),
             ),
+            headers=response.headers,
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise Uncertain(

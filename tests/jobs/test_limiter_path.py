@@ -139,6 +139,18 @@ def test_a_client_sees_the_same_headers_that_are_learnt(path):  # noqa: F811
     assert said["requests_per_minute"] == 2
 
 
+def test_one_answer_tells_everybody_who_else_uses_the_account(path, settings):  # noqa: F811
+    with RunningSimulator(requests_per_minute={"o1-mini": 60}) as shared, connect(shared) as somebody_else:
+        RateLimit.objects.filter(model="o1-mini").update(requests_per_minute=60)
+        for _ in range(40):
+            ask(somebody_else, "o1-mini")
+        settings.OPENAI_BASE_URL = shared.base_url
+        path.submit()
+        path.run()
+        assert Job.objects.get().status == "succeeded"
+        assert requests_used() > 30  # 41, less what drained while somebody else was asking
+
+
 # --- Days -------------------------------------------------------------------------------------------------------------
 def test_a_day_is_counted_again_from_the_attempts_of_the_same_account_and_family(path):  # noqa: F811
     path.submit()
