@@ -67,21 +67,22 @@ def execute(attempt_id: UUID, *, worker: str) -> None:
             access, body, attempt_id=str(attempt.pk), deadline_seconds=settings.CALL_DEADLINE_SECONDS
         )
     except Rejected as error:
-        _learn(admission.turn, _headers_of(error), sent_us)
         _on_rejection(attempt, token, error)
+        _learn(admission.turn, _headers_of(error), sent_us)
     except Unreachable as error:
-        _give_back_turn(admission.turn)
         reason = str(error)
         _book(lambda: _reject_unreachable(attempt, token, reason))
+        _give_back_turn(admission.turn)
     except Uncertain as error:
         doubt = error
-        _learn(admission.turn, _headers_of(error), sent_us)
         _book(lambda: put_in_doubt(attempt, code=doubt.code, reason=str(doubt), token=token, http_status=doubt.status))
+        _learn(admission.turn, _headers_of(error), sent_us)
     else:
         reach("answered")
-        _learn(admission.turn, answer.headers, sent_us)
         _book(lambda: settle(attempt, token, answer))
         reach("settled")
+        # After the money: nothing that a header says may keep a paid answer from being booked.
+        _learn(admission.turn, answer.headers, sent_us)
     dispatch.wake()
 
 

@@ -152,6 +152,19 @@ def test_one_answer_tells_everybody_who_else_uses_the_account(path, settings):  
 
 
 # --- Days -------------------------------------------------------------------------------------------------------------
+def test_nothing_that_is_learnt_keeps_a_paid_answer_from_being_booked(path, monkeypatch):  # noqa: F811
+    def broken(*args, **more):
+        raise ValueError("a header that nobody thought of")
+
+    job = path.submit()
+    (attempt,) = path.dispatch()
+    monkeypatch.setattr(limiter, "learn", broken)
+    with pytest.raises(ValueError, match="a header"):
+        execution.execute(attempt.pk, worker="tests")
+    assert Attempt.objects.get(pk=attempt.pk).status == "answered"
+    assert Job.objects.get(pk=job["id"] if isinstance(job, dict) else job.pk).status == "succeeded"
+
+
 def test_a_day_is_counted_again_from_the_attempts_of_the_same_account_and_family(path):  # noqa: F811
     path.submit()
     path.submit()
