@@ -1,18 +1,16 @@
 """The tier that an organization stands at: what it follows from, what it allows, and what is missing to the next."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import Any
 from uuid import UUID
 
-from django.db.models import Min, Q, Sum
+from django.db import connection
 
 from accounts.dated import in_force
-from accounts.models import Organization, Payment, RateLimit, TierOverride, UsageTier
+from accounts.models import Organization, RateLimit, UsageTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +47,43 @@ def standing(organization: Organization, now: datetime) -> Standing:
     return standings([organization], now)[organization.pk]
 
 
+# What an organization paid, and the override in force that was set last. One question for a whole batch of calls.
+_BEHIND = """
+    SELECT organization.id, paid.usd, paid.first, override.tier
+    FROM unnest(%s::uuid[]) AS organization (id)
+    LEFT JOIN LATERAL (
+        SELECT sum(amount_usd) AS usd, min(paid_at) AS first
+        FROM accounts_payment WHERE organization_id = organization.id AND paid_at <= %s
+    ) paid ON true
+    LEFT JOIN LATERAL (
+        SELECT tier FROM accounts_tieroverride
+        WHERE organization_id = organization.id AND (ends_at IS NULL OR ends_at > %s)
+        ORDER BY created_at DESC, id DESC LIMIT 1
+    ) override ON true
+"""
+
+
 def standings(organizations: Iterable[Organization], now: datetime) -> dict[UUID, Standing]:
     """The same for many organizations, in as many queries as for one."""
-    organizations = list(organizations)
-    paid = Payment.objects.filter(organization__in=organizations, paid_at__lte=now).order_by().values("organization")
-    payments = {row["organization"]: row for row in paid.annotate(usd=Sum("amount_usd"), first=Min("paid_at"))}
-    in_force_now = Q(ends_at__isnull=True) | Q(ends_at__gt=now)
-    overrides = _by_organization(TierOverride.objects.filter(in_force_now, organization__in=organizations))
-    tiers = {day: tiers_on(day) for day in {organization.terms_date(now) for organization in organizations}}
+    days = {organization.pk: organization.terms_date(now) for organization in organizations}
+    tiers = {day: tiers_on(day) for day in set(days.values())}
     if not all(tiers.values()):
         raise LookupError(
             "There is no usage tier row: run `manage.py migrate`, which seeds them, or add them in the admin."
         )
-    return {
-        organization.pk: _standing(
-            tiers[organization.terms_date(now)], payments.get(organization.pk), overrides[organization.pk], now
-        )
-        for organization in organizations
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(_BEHIND, [list(days), now, now])
+        return {pk: _standing(tiers[days[pk]], paid, first, tier, now) for pk, paid, first, tier in cursor.fetchall()}
 
 
 def _standing(
-    tiers: Mapping[int, UsageTier], paid: Mapping[str, Any] | None, overrides: Sequence[TierOverride], now: datetime
+    tiers: Mapping[int, UsageTier], paid: Decimal | None, first: datetime | None, override: int | None, now: datetime
 ) -> Standing:
-    paid_usd = paid["usd"] if paid else Decimal(0)
-    days = (now - paid["first"]).days if paid else None
-    newest = max(overrides, key=lambda override: (override.created_at, override.pk), default=None)
-    if newest is not None and newest.tier in tiers:
-        return Standing(tiers[newest.tier], True, paid_usd, days)
+    paid_usd = paid or Decimal(0)
+    days = (now - first).days if first else None
+    if override is not None and override in tiers:
+        return Standing(tiers[override], True, paid_usd, days)
     return Standing(qualified(list(tiers.values()), paid_usd=paid_usd, days=days), False, paid_usd, days)
-
-
-def _by_organization(rows: Iterable[TierOverride]) -> dict[UUID, list[TierOverride]]:
-    grouped: dict[UUID, list[TierOverride]] = defaultdict(list)
-    for row in rows:
-        grouped[row.organization_id].append(row)
-    return grouped
 
 
 def missing_for(needed: UsageTier, standing: Standing) -> str:
