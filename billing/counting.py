@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import F, Sum
 
 from billing.amounts import Amounts, at_most
+from billing.limits import counts_corrections
 from billing.models import LedgerEntry, Measure, Quota, Reservation, Scope, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
@@ -74,8 +75,8 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
 
 
 def _adjusted_in(limit: Counted, window: Window) -> Decimal:
-    """Corrections belong to a project and to its team at the time, and to no model, member or key."""
-    if limit.measure != Measure.USD or limit.model or limit.scope in {Scope.MEMBER, Scope.KEY}:
+    """The sum of the corrections in a window, as far as the limit counts them; by the team that a project then had."""
+    if not counts_corrections(limit.measure, limit.scope, limit.model):
         return Decimal(0)
     rows = LedgerEntry.objects.filter(
         **_of_owner(limit), kind=EntryKind.ADJUST, recorded_at__gte=window.start, recorded_at__lt=window.end

@@ -18,8 +18,8 @@ from billing import storage
 from billing.chain import Head, Line
 from billing.errors import AlreadyReleased, NoSuchReservation
 from billing.grants import Claim, Refusal, grant
-from billing.limits import Limit, Owner
-from billing.models import LedgerEntry, Measure, Scope, UsageRecord
+from billing.limits import Limit, Owner, counts_corrections
+from billing.models import LedgerEntry, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.entries import EntryKind
 from billing.money import usd
@@ -202,9 +202,7 @@ def _moves(settled: Settlement) -> dict[UUID, Move]:
 
 
 def _is_corrected(limit: Limit) -> bool:
-    """Whether a limit counts corrections: they belong to a project and its team, and to no model, member or key."""
-    levels = {Scope.ORGANIZATION, Scope.TEAM, Scope.PROJECT}
-    return limit.measure == Measure.USD and limit.scope in levels and not limit.model
+    return counts_corrections(limit.measure, limit.scope, limit.model)
 
 
 def _resolve(row: Reserved, status: ReservationStatus, now: datetime, settled_usd: Decimal | None = None) -> None:

@@ -186,6 +186,11 @@ def limit_of(quota: Quota | QuotaTerms, instant: datetime) -> Limit:
     )
 
 
+def counts_corrections(measure: Measure, scope: Scope, model: str) -> bool:
+    """Whether a limit counts corrections: they belong to a project and its team, and to no model, member or key."""
+    return measure == Measure.USD and scope in {Scope.ORGANIZATION, Scope.TEAM, Scope.PROJECT} and not model
+
+
 def window_of(quota: Quota | QuotaTerms, instant: datetime) -> Window:
     """The window of a quota that an instant lies in."""
     match WindowKind(quota.window):

@@ -21,6 +21,12 @@ DAY = f"({COUNTED_AT} AT TIME ZONE 'UTC')::date"
 OWNER = SpendRollup.OWNER
 ROLLUPS: tuple[type[Rollup], ...] = (SpendRollup, DayRollup, ProjectRollup, ModelRollup, KeyRollup)
 
+
+def day_in(rollup: type[Rollup]) -> str:
+    """The SQL that makes the day of a rollup of one of the finest: itself, or the first of its month."""
+    return "date_trunc('month', day::timestamp)::date" if rollup.IS_MONTHLY else "day"
+
+
 # A total that is no sum of the column of its name.
 _OF_RECORDS = {
     "calls": "count(*)",
@@ -61,7 +67,7 @@ def _add_all() -> str:
     )
     rows = {}
     for rollup in ROLLUPS:
-        key = ", ".join(("date_trunc('month', day::timestamp)::date" if rollup.IS_MONTHLY else "day", *rollup.OWNER))
+        key = ", ".join((day_in(rollup), *rollup.OWNER))
         sums = ", ".join(f"sum({name})" for name in TOTALS)
         rows[rollup] = f"SELECT {key}, {sums} FROM added GROUP BY {key}"  # noqa: S608
     return f"WITH added AS MATERIALIZED ({added}), {_into_all(rows)} SELECT COALESCE(sum(calls), 0) FROM added"  # noqa: S608

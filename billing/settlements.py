@@ -112,17 +112,18 @@ def moves(
 
     It is spent on the budgets that held it; where its month is closed, on those that bind its owner now, `late`.
     """
+    amounts = settled.amounts if settled else None
     spent_here = settled is not None and not settled.is_late
     found = {
-        hold.budget_id: Move(-hold.amount, settled.amounts.of(hold.measure) if settled and spent_here else ZERO)
+        hold.budget_id: Move(-hold.amount, amounts.of(hold.measure) if amounts and spent_here else ZERO)
         for hold in reserved.holds
     }
     for limit in late:
-        assert settled is not None
+        assert amounts is not None
         assert accounts is not None
         budget_id = accounts[limit.key].budget_id
         before = found.get(budget_id, Move(ZERO, ZERO))
-        found[budget_id] = Move(before.held, before.spent + settled.amounts.of(limit.measure))
+        found[budget_id] = Move(before.held, before.spent + amounts.of(limit.measure))
     return found
 
 

@@ -218,7 +218,7 @@ def _rollups(organization: Organization) -> Iterator[Difference]:
     of_records = ", ".join(added.get(name, name) for name in TOTALS)
     yield from _unequal(organization, SpendRollup, UsageRecord._meta.db_table, rollups.DAY, of_records)
     for rollup in rollups.ROLLUPS[1:]:
-        day = "date_trunc('month', day::timestamp)::date" if rollup.IS_MONTHLY else "day"
+        day = rollups.day_in(rollup)
         yield from _unequal(organization, rollup, SpendRollup._meta.db_table, day, ", ".join(TOTALS))
 
 
