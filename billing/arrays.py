@@ -1,12 +1,16 @@
 """Columns of many rows as array literals of PostgreSQL, for `unnest`.
 
-The driver can do this, too, but looks at every element for characters to quote; here only text is looked at. At a
-thousand rows a second that is a fifth of all the time there is.
+The driver can do this, too, but looks at every element for characters to quote; here only text is looked at, and most
+columns are of one type, which is asked once. At a thousand rows a second that is a fifth of all the time there is.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+_WRITTEN_AS_THEY_ARE = frozenset({int, bool, Decimal, datetime})
 
 
 def columns(rows: Sequence[tuple[Any, ...]]) -> list[str]:
@@ -16,7 +20,10 @@ def columns(rows: Sequence[tuple[Any, ...]]) -> list[str]:
 
 def array(values: Iterable[Any]) -> str:
     """Numbers, UUIDs, instants, booleans, texts and Nones as one array literal; the statement says of which type."""
-    return "{" + ",".join([_element(value) for value in values]) + "}"
+    values = tuple(values)
+    types = set(map(type, values))
+    elements = map(str, values) if types <= _WRITTEN_AS_THEY_ARE else map(_element, values)
+    return "{" + ",".join(elements) + "}"
 
 
 def _element(value: Any) -> str:

@@ -61,21 +61,24 @@ def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[L
     }
 
 
-# Only those that may bind one of the owners: an organization may have thousands that bind others.
+# Only those that may bind one of the owners: an organization may have thousands that bind others. The names are asked
+# for one by one, because a join of six tables takes ten times as long to plan as all of this takes to run.
 _QUOTAS = """
-    SELECT quota.id, quota.organization_id, scope, quota.team_id, quota.project_id, quota.member_id, quota.api_key_id,
-        quota.model, measure, "window", "limit", is_hard, starts_at, quota.expires_at,
-        COALESCE(team.name, project.name, member.email, key.name || ' (' || key.prefix || '...)', organization.name)
-    FROM billing_quota quota JOIN accounts_organization organization ON organization.id = quota.organization_id
-        LEFT JOIN accounts_team team ON team.id = quota.team_id
-        LEFT JOIN accounts_project project ON project.id = quota.project_id
-        LEFT JOIN accounts_user member ON member.id = quota.member_id
-        LEFT JOIN accounts_apikey key ON key.id = quota.api_key_id
-    WHERE quota.organization_id = ANY(%s::uuid[])
-        AND (scope = %s OR quota.team_id = ANY(%s::uuid[]) OR quota.project_id = ANY(%s::uuid[])
-            OR quota.member_id = ANY(%s::bigint[]) OR quota.api_key_id = ANY(%s::uuid[]))
-        AND (starts_at IS NULL OR starts_at <= %s) AND (quota.expires_at IS NULL OR quota.expires_at > %s)
-    ORDER BY quota.id
+    SELECT id, organization_id, scope, team_id, project_id, member_id, api_key_id, model, measure, "window", "limit",
+        is_hard, starts_at, expires_at,
+        COALESCE(
+            (SELECT name FROM accounts_team WHERE id = quota.team_id),
+            (SELECT name FROM accounts_project WHERE id = quota.project_id),
+            (SELECT email FROM accounts_user WHERE id = quota.member_id),
+            (SELECT name || ' (' || prefix || '...)' FROM accounts_apikey WHERE id = quota.api_key_id),
+            (SELECT name FROM accounts_organization WHERE id = quota.organization_id)
+        )
+    FROM billing_quota quota
+    WHERE organization_id = ANY(%s::uuid[])
+        AND (scope = %s OR team_id = ANY(%s::uuid[]) OR project_id = ANY(%s::uuid[])
+            OR member_id = ANY(%s::bigint[]) OR api_key_id = ANY(%s::uuid[]))
+        AND (starts_at IS NULL OR starts_at <= %s) AND (expires_at IS NULL OR expires_at > %s)
+    ORDER BY id
 """
 
 

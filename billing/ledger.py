@@ -26,9 +26,20 @@ from billing.money import usd
 from billing.periods import month_of
 from billing.prices import terms_of
 from billing.pricing import Tokens
-from billing.settlements import Move, Reserved, Settlement, clock, line, moves, settlement
+from billing.settlements import Move, Reserved, Settlement, Usage, clock, line, moves, settlement, total
 
-__all__ = ["Claim", "Refusal", "adjust", "mark_in_doubt", "release", "reserve", "settle"]
+__all__ = [
+    "Claim",
+    "Refusal",
+    "Usage",
+    "adjust",
+    "mark_in_doubt",
+    "release",
+    "release_all",
+    "reserve",
+    "settle",
+    "settle_all",
+]
 
 
 def reserve(claims: Sequence[Claim]) -> list[Refusal]:
@@ -56,50 +67,60 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
 
 
 def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = False) -> UsageRecord:
-    """Replaces the hold by the actual cost, at the price that was in force when the call was reserved; once.
-
-    Settling again returns the record of the first time. A cost above the bound is booked in full, flagged as an
-    overrun, and pauses the project: the bound was a promise, and somebody should look before more is spent on it.
-    A call of a closed month is booked now, with that month's name. Raises NoSuchReservation; AlreadyReleased where the
-    hold was given back before.
-    """
-    _require_transaction()
-    row, heads = _locked_reservation(reference)
-    if row.status == ReservationStatus.SETTLED:
-        return storage.usage_record(row)
-    if row.status == ReservationStatus.RELEASED:
-        raise AlreadyReleased
-    now = storage.now()
-    head = heads[row.organization_id]
-    settled = settlement(row, tokens, head, now)
-    storage.move(_moves(settled))
-    _resolve(row, ReservationStatus.SETTLED, now, settled.total_usd)
-    storage.append(heads, [line(row, EntryKind.SETTLE, head, now, spent=settled.total_usd)])
-    record = storage.record_usage(settled, snapshot=snapshot, is_empty=is_empty, now=now)
-    if settled.is_overrun:
-        _pause_after_overrun(settled, now)
+    """Settles one reservation, as `settle_all` does many."""
+    (record,) = settle_all([Usage(reference, tokens, snapshot, is_empty)])
     return record
 
 
-def release(reference: UUID, *, reason: str) -> None:
-    """Gives the hold back: nothing was billed. Releasing again changes nothing; what is settled stays settled.
+def settle_all(usages: Sequence[Usage]) -> list[UsageRecord]:
+    """Replaces each hold by the actual cost, at the price that was in force when the call was reserved; once.
 
-    Raises NoSuchReservation.
+    Returns the usage records, in order. What was settled before, or is named twice, gets the record of the first time.
+    A cost above the bound is booked in full, flagged as an overrun, and pauses the project: the bound was a promise,
+    and somebody should look before more is spent on it. A call of a closed month is booked now, with that month's name.
+    Raises NoSuchReservation; AlreadyReleased where a hold was given back before. Then nothing of the batch is written.
     """
     _require_transaction()
-    row, heads = _locked_reservation(reference)
-    if not row.is_open:
+    rows, heads = _locked_reservations(usage.reference for usage in usages)
+    if any(row.status == ReservationStatus.RELEASED for row in rows.values()):
+        raise AlreadyReleased
+    records = storage.usage_records([row for row in rows.values() if row.status == ReservationStatus.SETTLED])
+    # In reverse, so that of two that name one reservation the first is what remains.
+    fresh = {usage.reference: usage for usage in reversed(usages) if rows[usage.reference].is_open}
+    if fresh:
+        records |= _settle([(row, fresh[row.reference]) for row in rows.values() if row.is_open], heads)
+    return [records[usage.reference] for usage in usages]
+
+
+def release(reference: UUID, *, reason: str) -> None:
+    """Gives one hold back, as `release_all` does many."""
+    release_all({reference: reason})
+
+
+def release_all(reasons: Mapping[UUID, str]) -> None:
+    """Gives holds back, each for its reason: nothing was billed.
+
+    Releasing again changes nothing; what is settled stays settled. Raises NoSuchReservation; then none was given back.
+    """
+    _require_transaction()
+    rows, heads = _locked_reservations(reasons)
+    held = [row for row in rows.values() if row.is_open]
+    if not held:
         return
     now = storage.now()
-    storage.move(moves(row))
-    _resolve(row, ReservationStatus.RELEASED, now)
-    storage.append(heads, [line(row, EntryKind.RELEASE, heads[row.organization_id], now, reason=reason)])
+    storage.move(total(moves(row) for row in held))
+    _resolve([(row, None) for row in held], ReservationStatus.RELEASED, now)
+    lines = [
+        line(row, EntryKind.RELEASE, heads[row.organization_id], now, reason=reasons[row.reference]) for row in held
+    ]
+    storage.append(heads, lines)
 
 
 def mark_in_doubt(reference: UUID, *, reason: str) -> None:
     """Notes that the outcome of a call is not known; its hold stays until it is. Raises NoSuchReservation."""
     _require_transaction()
-    row, heads = _locked_reservation(reference)
+    rows, heads = _locked_reservations([reference])
+    row = rows[reference]
     if not row.is_open or row.is_in_doubt:
         return
     storage.doubt(row)
@@ -175,39 +196,68 @@ def _reserved(claim: Claim, heads: Mapping[UUID, Head], now: datetime) -> Reserv
         model=claim.owner.model or "",
         service_tier=claim.service_tier,
         price_id=claim.price.pk,
-        terms=terms_of(claim.price),
         reserved_at=clock(heads[organization_id], now),
+        terms=terms_of(claim.price),
     )
 
 
-def _locked_reservation(reference: UUID) -> tuple[Reserved, Mapping[UUID, Head]]:
-    """A reservation behind the lock of its organization's book: whoever comes second finds it resolved."""
-    organization_id = storage.organization_of(reference)
-    if organization_id is None:
+def _locked_reservations(references: Iterable[UUID]) -> tuple[dict[UUID, Reserved], Mapping[UUID, Head]]:
+    """Reservations, in order, behind the locks of their organizations' books: whoever comes second finds them resolved.
+
+    Raises NoSuchReservation where one is not there.
+    """
+    wanted = list(dict.fromkeys(references))
+    organizations = storage.organizations_of(wanted)
+    if len(organizations) < len(wanted):
         raise NoSuchReservation
-    heads = storage.lock([organization_id])
-    return storage.reserved(reference), heads
+    heads = storage.lock(organizations.values())
+    found = storage.reservations(wanted)
+    return {reference: found[reference] for reference in wanted}, heads
 
 
-def _moves(settled: Settlement) -> dict[UUID, Move]:
-    """What a settlement does to the budgets; late truth counts on those that bind its owner at the time of booking."""
-    if not settled.is_late:
-        return moves(settled.reserved, settled)
-    owner = storage.owner_of(settled.reserved)
-    late = storage.limits([owner], settled.booked_at)[owner]
-    accounts = storage.open_accounts(late)
-    # Read again: a budget that was just opened counts this call among those that hold on it.
-    held = storage.reserved(settled.reserved.reference)
-    return moves(held, settled, late, accounts)
+def _settle(answered: Sequence[tuple[Reserved, Usage]], heads: Mapping[UUID, Head]) -> dict[UUID, UsageRecord]:
+    """Books the usage of open reservations; returns the records by reference."""
+    now = storage.now()
+    settled = [settlement(row, usage.tokens, heads[row.organization_id], now) for row, usage in answered]
+    storage.move(_moves(settled, heads, now))
+    _resolve([(each.reserved, each.total_usd) for each in settled], ReservationStatus.SETTLED, now)
+    lines = [
+        line(row, EntryKind.SETTLE, heads[row.organization_id], now, spent=each.total_usd)
+        for each, (row, _) in zip(settled, answered, strict=True)
+    ]
+    storage.append(heads, lines)
+    records = storage.record_usages([(each, usage) for each, (_, usage) in zip(settled, answered, strict=True)], now)
+    for each in settled:
+        if each.is_overrun:
+            _pause_after_overrun(each, now)
+    return records
+
+
+def _moves(settled: Sequence[Settlement], heads: Mapping[UUID, Head], now: datetime) -> dict[UUID, Move]:
+    """What settlements do to the budgets; late truth counts on those that bind its owner at the time of booking."""
+    late = [each.reserved for each in settled if each.is_late]
+    if not late:
+        return total(moves(each.reserved, each) for each in settled)
+    owners = storage.owners_of(late)
+    limits = _limits(owners.values(), heads, now)
+    accounts = storage.open_accounts(limit for binding in limits.values() for limit in binding)
+    # Read again: a budget that was just opened counts these calls among those that hold on it.
+    held = storage.reservations([each.reserved.reference for each in settled])
+    found = []
+    for each in settled:
+        reference = each.reserved.reference
+        binding = limits[owners[reference]] if each.is_late else ()
+        found.append(moves(held[reference], each, binding, accounts))
+    return total(found)
 
 
 def _is_corrected(limit: Limit) -> bool:
     return counts_corrections(limit.measure, limit.scope, limit.model)
 
 
-def _resolve(row: Reserved, status: ReservationStatus, now: datetime, settled_usd: Decimal | None = None) -> None:
-    if storage.resolve(row, status, now, settled_usd) != 1:
-        raise AssertionError(f"Reservation {row.id} was resolved twice.")
+def _resolve(rows: Sequence[tuple[Reserved, Decimal | None]], status: ReservationStatus, now: datetime) -> None:
+    if storage.resolve(rows, status, now) != len(rows):
+        raise AssertionError(f"A reservation was {status} that was resolved before; nothing was written.")
 
 
 def _pause_after_overrun(settled: Settlement, now: datetime) -> None:

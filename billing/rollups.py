@@ -1,19 +1,16 @@
 """Totals kept beside the usage records, in the same transaction, so that no question has to read them all.
 
 The same totals at several grains: the finest can answer everything, the coarser ones the common questions from few
-rows. Each settlement adds to all of them in one statement; another makes them anew from the usage records.
+rows. The statement that writes usage records adds them to all; another makes the rollups anew from the records.
 """
-
-from datetime import UTC
-from typing import Any
 
 from django.db import connection, transaction
 
 from accounts.models import Organization
 from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup, UsageRecord
-from billing.models.rollups import SUMMED, TOTALS
+from billing.models.rollups import TOTALS
 
-__all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "add", "rebuild"]
+__all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "adding", "rebuild"]
 
 # The instant of a usage record at which its money counts, and the UTC day that this makes in SQL.
 COUNTED_AT = "booked_at"
@@ -51,43 +48,26 @@ def _into_all(rows_of: dict[type[Rollup], str]) -> str:
     return ", ".join(f"into_{rollup._meta.model_name} AS ({_into(rollup, rows)})" for rollup, rows in rows_of.items())
 
 
-def _add() -> str:
-    """One row into each rollup. The parameters are, for each in turn: day, owner, totals."""
-    rows = {rollup: f"VALUES (%s{', %s' * len((*rollup.OWNER, *TOTALS))})" for rollup in ROLLUPS}
-    return f"WITH {_into_all(rows)} SELECT"
+def adding(records: str) -> str:
+    """SQL, to follow WITH: what adds usage records to all the rollups, `added` of them by the key of the finest.
 
-
-def _add_all() -> str:
-    """All the usage records of an organization into the rollups; answers how many they were."""
+    `records` is a table or a query's name that has the columns of usage records, with a condition or without.
+    """
     owner = ", ".join(OWNER)
     totals = ", ".join(f"{_OF_RECORDS.get(name, f'sum({name})')} AS {name}" for name in TOTALS)
-    added = (
-        f"SELECT {DAY} AS day, {owner}, {totals} FROM {UsageRecord._meta.db_table} "  # noqa: S608
-        f"WHERE organization_id = %s GROUP BY {DAY}, {owner}"
-    )
+    added = f"SELECT {DAY} AS day, {owner}, {totals} FROM {records} GROUP BY {DAY}, {owner}"  # noqa: S608
     rows = {}
     for rollup in ROLLUPS:
         key = ", ".join((day_in(rollup), *rollup.OWNER))
         sums = ", ".join(f"sum({name})" for name in TOTALS)
         rows[rollup] = f"SELECT {key}, {sums} FROM added GROUP BY {key}"  # noqa: S608
-    return f"WITH added AS MATERIALIZED ({added}), {_into_all(rows)} SELECT COALESCE(sum(calls), 0) FROM added"  # noqa: S608
+    return f"added AS MATERIALIZED ({added}), {_into_all(rows)}"
 
 
-_ADD = _add()
-_ADD_ALL = _add_all()
-
-
-def add(record: UsageRecord) -> None:
-    """Adds a usage record to the totals of the UTC day, and of the month, that its money counts in."""
-    day = getattr(record, COUNTED_AT).astimezone(UTC).date()
-    empty = int(record.is_empty)
-    totals = [1, empty, *(getattr(record, name) for name in SUMMED), record.total_usd * empty]
-    values: list[Any] = []
-    for rollup in ROLLUPS:
-        values += [day.replace(day=1) if rollup.IS_MONTHLY else day]
-        values += [getattr(record, name) for name in rollup.OWNER] + totals
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD, values)
+_REBUILD = (
+    f"WITH {adding(f'{UsageRecord._meta.db_table} WHERE organization_id = %s')} "  # noqa: S608
+    "SELECT COALESCE(sum(calls), 0) FROM added"
+)
 
 
 @transaction.atomic
@@ -96,6 +76,6 @@ def rebuild(organization: Organization) -> int:
     for rollup in ROLLUPS:
         rollup.objects.filter(organization=organization).delete()
     with connection.cursor() as cursor:
-        cursor.execute(_ADD_ALL, [organization.pk])
+        cursor.execute(_REBUILD, [organization.pk])
         (count,) = cursor.fetchone()
     return int(count)

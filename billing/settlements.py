@@ -1,6 +1,6 @@
 """What resolving a reservation does to money: which budgets move, and what is written into the book. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,19 @@ from billing.periods import month_of
 from billing.pricing import Cost, PriceTerms, Tokens, cost
 
 ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the provider says that the call of a reservation used, and which model answered.
+
+    `is_empty`: it was paid for, and there is no visible answer.
+    """
+
+    reference: UUID
+    tokens: Tokens
+    snapshot: str
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +57,8 @@ class Reserved:
     model: str
     service_tier: str
     price_id: int
-    terms: PriceTerms
     reserved_at: datetime
+    terms: PriceTerms
     holds: tuple[Hold, ...] = ()
 
     @property
@@ -68,11 +81,8 @@ class Settlement:
     reserved: Reserved
     tokens: Tokens
     cost: Cost
+    total_usd: Decimal
     booked_at: datetime
-
-    @property
-    def total_usd(self) -> Decimal:
-        return self.cost.total_usd
 
     @property
     def amounts(self) -> Amounts:
@@ -99,7 +109,8 @@ def booked_at(happened_at: datetime, head: Head, now: datetime) -> datetime:
 
 def settlement(reserved: Reserved, tokens: Tokens, head: Head, now: datetime) -> Settlement:
     """What the call came to at the price of its reservation, booked where its month allows."""
-    return Settlement(reserved, tokens, cost(tokens, reserved.terms), booked_at(reserved.reserved_at, head, now))
+    of_tokens = cost(tokens, reserved.terms)
+    return Settlement(reserved, tokens, of_tokens, of_tokens.total_usd, booked_at(reserved.reserved_at, head, now))
 
 
 def moves(
@@ -125,6 +136,16 @@ def moves(
         before = found.get(budget_id, Move(ZERO, ZERO))
         found[budget_id] = Move(before.held, before.spent + amounts.of(limit.measure))
     return found
+
+
+def total(found: Iterable[Mapping[UUID, Move]]) -> dict[UUID, Move]:
+    """The sum of moves on each budget."""
+    sums: dict[UUID, Move] = {}
+    for each in found:
+        for budget_id, move in each.items():
+            before = sums.get(budget_id)
+            sums[budget_id] = Move(before.held + move.held, before.spent + move.spent) if before else move
+    return sums
 
 
 def line(

@@ -4,16 +4,17 @@ Every function runs behind the lock of the books that it touches, and many rows 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from uuid_utils.compat import uuid7
 
 from accounts.models import Project
 from billing import alerts, rollups
-from billing.arrays import columns
+from billing.arrays import array, columns
 from billing.books import append, lock
 from billing.budgets import limits_of_all as limits
 from billing.budgets import open_accounts
@@ -22,10 +23,10 @@ from billing.grants import Claim, Raise
 from billing.limits import Owner
 from billing.models import LedgerEntry, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
+from billing.models.rollups import SUMMED_TOKENS
 from billing.periods import month_of
-from billing.prices import terms_of
-from billing.rollups import OWNER
-from billing.settlements import Hold, Move, Reserved, Settlement
+from billing.pricing import PriceTerms
+from billing.settlements import Hold, Move, Reserved, Settlement, Usage
 
 __all__ = ["append", "limits", "lock", "now", "open_accounts"]
 
@@ -52,6 +53,44 @@ _RESERVE = f"""
 _HOLD = (
     "INSERT INTO billing_hold (reservation_id, budget_id, amount) "
     "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[])"
+)
+
+_ORGANIZATIONS = "SELECT reference, organization_id FROM billing_reservation WHERE reference = ANY(%s::uuid[])"
+# The columns of `Reserved`, in its order, and the terms of its price.
+_RESERVATIONS = """
+    SELECT reservation.id, reference, status, is_in_doubt, amount_usd, organization_id, project_id, team_id, member_id,
+        api_key_id, reservation.model, reservation.service_tier, price_id, reserved_at, input_usd_per_million,
+        cached_input_usd_per_million, output_usd_per_million
+    FROM billing_reservation reservation JOIN billing_price price ON price.id = price_id
+    WHERE reference = ANY(%s::uuid[])
+"""
+_HOLDS = """
+    SELECT reservation_id, budget_id, measure, amount
+    FROM billing_hold hold JOIN billing_budget budget ON budget.id = budget_id WHERE reservation_id = ANY(%s::uuid[])
+"""
+_RESOLVE = f"""
+    UPDATE billing_reservation AS reservation
+    SET status = %s, resolved_at = %s, settled_usd = new.settled, is_in_doubt = false
+    FROM unnest(%s::uuid[], %s::numeric[]) AS new (id, settled)
+    WHERE reservation.id = new.id AND status = '{ReservationStatus.OPEN}'
+"""  # noqa: S608
+# Every column of a usage record, in the order in which it is declared.
+_USAGE_COLUMNS = (
+    *("id", "reservation_id", "organization_id", "project_id", "team_id", "member_id", "api_key_id", "model"),
+    *("snapshot", "service_tier", *SUMMED_TOKENS),
+    *("price_id", "input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million"),
+    *("input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd"),
+    *("is_empty", "is_overrun", "window_start", "dispatched_at", "booked_at", "recorded_at"),
+)
+# The rollups are the sums of the very rows that are written, by the same statement.
+_RECORD = (
+    f"WITH written AS (INSERT INTO billing_usagerecord ({', '.join(_USAGE_COLUMNS)}) "  # noqa: S608
+    "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[], "
+    "%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], "
+    "%s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], "
+    "%s::numeric[], %s::boolean[], %s::boolean[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], "
+    "%s::timestamptz[]) RETURNING *), "
+    f"{rollups.adding('written')} SELECT"
 )
 
 
@@ -92,40 +131,44 @@ def insert_reservations(granted: Sequence[tuple[Reserved, Claim, Mapping[UUID, D
         cursor.execute(_HOLD, columns(holds))
 
 
-def organization_of(reference: UUID) -> UUID | None:
-    """The organization of a reservation, which never changes; None where there is no such reservation."""
-    return Reservation.objects.filter(reference=reference).values_list("organization_id", flat=True).first()
+def organizations_of(references: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The organizations of reservations, which never change; those that there are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ORGANIZATIONS, [array(references)])
+        return dict(cursor.fetchall())
 
 
-def reserved(reference: UUID) -> Reserved:
-    """A reservation with its holds, as it stands behind the lock."""
-    row = Reservation.objects.select_related("price").get(reference=reference)
-    holds = row.holds.values_list("budget_id", "budget__measure", "amount")
-    return Reserved(
-        id=row.pk,
-        reference=row.reference,
-        status=row.status,
-        is_in_doubt=row.is_in_doubt,
-        amount_usd=row.amount_usd,
-        **{name: getattr(row, name) for name in OWNER},
-        price_id=row.price_id,
-        terms=terms_of(row.price),
-        reserved_at=row.reserved_at,
-        holds=tuple(Hold(*hold) for hold in holds),
-    )
+def reservations(references: Sequence[UUID]) -> dict[UUID, Reserved]:
+    """Reservations by reference, with their holds, as they stand behind the lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RESERVATIONS, [array(references)])
+        rows = cursor.fetchall()
+        cursor.execute(_HOLDS, [array(row[0] for row in rows)])
+        holds: dict[UUID, list[Hold]] = {row[0]: [] for row in rows}
+        for reservation_id, *hold in cursor.fetchall():
+            holds[reservation_id].append(Hold(*hold))
+    found = {}
+    for row in rows:
+        fields = (*row[:-3], PriceTerms(*row[-3:]), tuple(holds[row[0]]))
+        found[row[1]] = Reserved(*fields)
+    return found
 
 
-def owner_of(row: Reserved) -> Owner:
-    """Whom a reservation's call belongs to: the team is the project's at the time."""
-    project = Project.objects.select_related("organization").get(pk=row.project_id)
-    return Owner(project, row.team_id, row.member_id, row.api_key_id, row.model)
+def owners_of(rows: Sequence[Reserved]) -> dict[UUID, Owner]:
+    """Whom the calls of reservations belong to, by reference: the team is the project's at the time."""
+    projects = Project.objects.select_related("organization").in_bulk({row.project_id for row in rows})
+    return {
+        row.reference: Owner(projects[row.project_id], row.team_id, row.member_id, row.api_key_id, row.model)
+        for row in rows
+    }
 
 
-def resolve(row: Reserved, status: ReservationStatus, now: datetime, settled_usd: Decimal | None = None) -> int:
-    """Ends an open reservation; returns 1, or 0 where it was not open."""
-    return Reservation.objects.filter(pk=row.id, status=ReservationStatus.OPEN).update(
-        status=status, settled_usd=settled_usd, resolved_at=now, is_in_doubt=False
-    )
+def resolve(rows: Sequence[tuple[Reserved, Decimal | None]], status: ReservationStatus, now: datetime) -> int:
+    """Ends open reservations, each with what was settled; returns how many of them were open."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RESOLVE, [status, now, *columns([(row.id, settled_usd) for row, settled_usd in rows])])
+        resolved: int = cursor.rowcount
+    return resolved
 
 
 def doubt(row: Reserved) -> None:
@@ -133,37 +176,24 @@ def doubt(row: Reserved) -> None:
     Reservation.objects.filter(pk=row.id).update(is_in_doubt=True)
 
 
-def record_usage(settled: Settlement, *, snapshot: str, is_empty: bool, now: datetime) -> UsageRecord:
-    """Writes the usage record of a settlement and adds it to its day's rollup."""
-    row, terms = settled.reserved, settled.reserved.terms
-    record = UsageRecord.objects.create(
-        reservation_id=row.id,
-        **{name: getattr(row, name) for name in OWNER},
-        snapshot=snapshot,
-        input_tokens=settled.tokens.input,
-        cached_input_tokens=settled.tokens.cached_input,
-        output_tokens=settled.tokens.output,
-        reasoning_tokens=settled.tokens.reasoning,
-        price_id=row.price_id,
-        input_usd_per_million=terms.input,
-        cached_input_usd_per_million=terms.cached_input,
-        output_usd_per_million=terms.output,
-        **asdict(settled.cost),
-        total_usd=settled.total_usd,
-        is_empty=is_empty,
-        is_overrun=settled.is_overrun,
-        window_start=month_of(settled.booked_at).start,
-        dispatched_at=row.reserved_at,
-        booked_at=settled.booked_at,
-        recorded_at=now,
-    )
-    rollups.add(record)
-    return record
+def record_usages(settled: Sequence[tuple[Settlement, Usage]], now: datetime) -> dict[UUID, UsageRecord]:
+    """Writes the usage records of settlements and adds them to the rollups; returns them by reference."""
+    rows = [_usage_row(each, usage, now) for each, usage in settled]
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, columns(rows))
+    references = [each.reserved.reference for each, _ in settled]
+    return {
+        reference: UsageRecord.from_db(connection.alias, _USAGE_COLUMNS, row)
+        for reference, row in zip(references, rows, strict=True)
+    }
 
 
-def usage_record(row: Reserved) -> UsageRecord:
-    """The usage record of a settled reservation."""
-    return UsageRecord.objects.get(reservation=row.id)
+def usage_records(rows: Sequence[Reserved]) -> dict[UUID, UsageRecord]:
+    """The usage records of settled reservations, by reference."""
+    if not rows:
+        return {}
+    references = {row.id: row.reference for row in rows}
+    return {references[each.reservation_id]: each for each in UsageRecord.objects.filter(reservation__in=references)}
 
 
 def entry(organization_id: UUID, sequence: int) -> LedgerEntry:
@@ -187,3 +217,16 @@ def raise_overrun(settled: Settlement) -> None:
 def pause(project_id: UUID, now: datetime, reason: str) -> None:
     """Stops new calls of a project, unless they are stopped already."""
     Project.objects.filter(pk=project_id, paused_at__isnull=True).update(paused_at=now, paused_reason=reason)
+
+
+def _usage_row(settled: Settlement, usage: Usage, now: datetime) -> tuple[Any, ...]:
+    """The columns of a usage record, in the order of `_USAGE_COLUMNS`."""
+    row, tokens, terms, cost = settled.reserved, settled.tokens, settled.reserved.terms, settled.cost
+    return (
+        *(uuid7(), row.id, row.organization_id, row.project_id, row.team_id, row.member_id, row.api_key_id, row.model),
+        *(usage.snapshot, row.service_tier, tokens.input, tokens.cached_input, tokens.output, tokens.reasoning),
+        *(row.price_id, terms.input, terms.cached_input, terms.output),
+        *(cost.input_usd, cost.cached_input_usd, cost.output_usd, cost.reasoning_usd, settled.total_usd),
+        *(usage.is_empty, settled.is_overrun, month_of(settled.booked_at).start),
+        *(row.reserved_at, settled.booked_at, now),
+    )

@@ -32,6 +32,7 @@ PROBLEMS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used before with another request.",
+    429: "As many jobs of the project are queued as may be. Repeat after `Retry-After`.",
     503: "Something that Bursar needs does not answer. Repeat after `Retry-After`, with the same Idempotency-Key.",
 }
 # Any route may answer with these.

@@ -196,10 +196,10 @@ def test_a_hold_is_not_granted_on_a_mistaken_check_either(book, monkeypatch):
 
 def test_a_reservation_is_not_resolved_twice_behind_the_lock(book):
     reference = book.hold("1")
-    row = ledger.storage.reserved(reference)
+    row = ledger.storage.reservations([reference])[reference]
     book.release(reference)
-    with pytest.raises(AssertionError, match="resolved twice"):
-        ledger._resolve(row, "settled", timezone.now(), D(1))
+    with pytest.raises(AssertionError, match="resolved before"):
+        ledger._resolve([(row, D(1))], "settled", timezone.now())
 
 
 def test_one_reference_is_reserved_once(book):

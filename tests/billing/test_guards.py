@@ -4,7 +4,7 @@ One thread alone sees none of these; what one thread can see is in `tests/simula
 """
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
 
 from billing import books, ledger, storage
 from tests.billing import test_budgets, test_ledger_races
@@ -27,6 +27,13 @@ def test_books_that_are_locked_in_the_order_asked_for_are_seen(alice, bob, monke
     monkeypatch.setattr(books, "lock", lambda pks: {pk: head for asked in pks for pk, head in lock([asked]).items()})
     with pytest.raises(AssertionError):
         test_budgets.test_books_are_locked_in_order_however_they_are_asked_for_and_stored(alice, bob)
+
+
+def test_books_that_batches_lock_in_an_order_of_their_own_are_seen(book, bob, monkeypatch):
+    lock = books.lock
+    monkeypatch.setattr(storage, "lock", lambda pks: {pk: lock([pk])[pk] for pk in pks})
+    with pytest.raises(OperationalError, match="deadlock"):
+        test_ledger_races.test_batches_of_crossing_organizations_settle_and_release_without_a_deadlock(book, bob)
 
 
 def test_a_book_that_is_not_locked_is_seen(book, monkeypatch):
@@ -59,10 +66,10 @@ def test_limits_that_are_read_before_the_lock_are_seen(book, monkeypatch):
 
 
 def test_a_reservation_that_is_read_before_the_lock_is_seen(book, monkeypatch):
-    def early(reference):
-        row = storage.reserved(reference)
-        return row, storage.lock([row.organization_id])
+    def early(references):
+        rows = storage.reservations(list(references))
+        return rows, storage.lock(row.organization_id for row in rows.values())
 
-    monkeypatch.setattr(ledger, "_locked_reservation", early)
+    monkeypatch.setattr(ledger, "_locked_reservations", early)
     with pytest.raises((AssertionError, IntegrityError)):
         test_ledger_races.test_concurrent_settlements_of_one_hold_book_it_once(book)

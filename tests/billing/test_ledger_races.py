@@ -20,10 +20,11 @@ from billing import ledger
 from billing.budgets import states_of
 from billing.clock import database_now
 from billing.errors import AlreadyReleased
-from billing.ledger import Claim
+from billing.ledger import Claim, Usage
 from billing.limits import Owner
 from billing.models import Budget, LedgerEntry, UsageRecord
 from billing.prices import price_on
+from billing.pricing import Tokens
 from billing.verification import verify
 from tests.conftest import SEPTEMBER_2024
 
@@ -87,6 +88,32 @@ def test_batches_over_crossing_projects_do_not_deadlock(book, bob):
 
     assert sum(all_at_once(batch, list(range(60)))) == 0
     assert Budget.objects.get(scope="organization", organization=organization).held == D("0.01") * 5 * 60
+
+
+ROUNDS = 12
+
+
+def test_batches_of_crossing_organizations_settle_and_release_without_a_deadlock(book, bob):
+    """Each answer comes twice, in batches that name the organizations in opposite order."""
+    crossing = [(book.project, bob.project), (bob.project, book.project)]
+    batches = [
+        [book.hold("2.5", project=project) for _ in range(4) for project in crossing[number % 2]]
+        for number in range(2 * ROUNDS)
+    ]
+
+    def settle_or_release(number: int) -> None:
+        own, other = batches[number % len(batches)], batches[(number + 1) % len(batches)]
+        with transaction.atomic():
+            if number % 4 < 2:
+                ledger.settle_all([Usage(ref, Tokens(0, 0, 1000, 0), "o1-preview") for ref in (*own[:4], *other[:4])])
+            else:
+                ledger.release_all(dict.fromkeys((*own[4:], *other[4:]), "for the test"))
+
+    all_at_once(settle_or_release, [*range(len(batches)), *reversed(range(len(batches)))])
+    settled = UsageRecord.objects.count()
+    assert settled == LedgerEntry.objects.filter(kind="settle").count()
+    for organization in (book.project.organization, bob.organization):
+        assert verify(organization) == []
 
 
 # --- Nested limits ----------------------------------------------------------------------------------------------------

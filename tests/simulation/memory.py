@@ -115,32 +115,37 @@ class Memory:
             assert line.window_start >= head.closed_until or head.closed_until == NEVER, "a trigger refuses it"
             self.lines += chain.extend(head, [line])
 
-    def organization_of(self, reference: Any) -> Any:
-        row = self.rows.get(reference)
-        return row.organization_id if row else None
+    def organizations_of(self, references: Any) -> Any:
+        return {reference: self.rows[reference].organization_id for reference in references if reference in self.rows}
 
-    def reserved(self, reference: Any) -> Any:
-        return self.rows[reference]
+    def reservations(self, references: Any) -> Any:
+        return {reference: self.rows[reference] for reference in references}
 
-    def owner_of(self, row: Any) -> Owner:
-        return Owner(self.world.projects[row.project_id], row.team_id, row.member_id, row.api_key_id, row.model)
+    def owners_of(self, rows: Any) -> dict[Any, Owner]:
+        return {
+            row.reference: Owner(
+                self.world.projects[row.project_id], row.team_id, row.member_id, row.api_key_id, row.model
+            )
+            for row in rows
+        }
 
-    def resolve(self, row: Any, status: Any, now: datetime, settled_usd: Decimal | None = None) -> int:
-        if self.rows[row.reference].status != "open":
-            return 0
-        self.rows[row.reference] = replace(self.rows[row.reference], status=status, is_in_doubt=False)
-        return 1
+    def resolve(self, rows: Any, status: Any, now: datetime) -> int:
+        opened = [row.reference for row, _ in rows if self.rows[row.reference].status == "open"]
+        for reference in opened:
+            self.rows[reference] = replace(self.rows[reference], status=status, is_in_doubt=False)
+        return len(opened)
 
     def doubt(self, row: Any) -> None:
         self.rows[row.reference] = replace(row, is_in_doubt=True)
 
-    def record_usage(self, settled: Any, *, snapshot: str, is_empty: bool, now: datetime) -> Any:
-        assert settled.reserved.reference not in self.usage, "a constraint refuses a second usage record"
-        self.usage[settled.reserved.reference] = settled
-        return settled
+    def record_usages(self, settled: Any, now: datetime) -> Any:
+        for each, _ in settled:
+            assert each.reserved.reference not in self.usage, "a constraint refuses a second usage record"
+            self.usage[each.reserved.reference] = each
+        return {each.reserved.reference: each for each, _ in settled}
 
-    def usage_record(self, row: Any) -> Any:
-        return self.usage[row.reference]
+    def usage_records(self, rows: Any) -> Any:
+        return {row.reference: self.usage[row.reference] for row in rows}
 
     def entry(self, organization_id: Any, sequence: int) -> Any:
         return SimpleNamespace(sequence=sequence)

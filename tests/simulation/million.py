@@ -42,9 +42,11 @@ from tests.simulation.model import (
     NewPrice,
     Quota,
     Release,
+    ReleaseAll,
     Reserve,
     SetTier,
     Settle,
+    SettleAll,
     Step,
 )
 
@@ -187,11 +189,8 @@ class Dice:
                 calls.append(self._one(_CALLS[_REFERENCES[self.made]]))
                 self.made += 1
             return Reserve(tuple(calls))
-        if kind < 0.74:  # of a call that there is, mostly; the next one's name is that of none
-            reference = _REFERENCES[int(random() * (self.made + 0.1))]
-            if kind < 0.62:
-                return self._one(_SETTLES[reference])
-            return Release(reference) if kind < 0.69 else Doubt(reference)
+        if kind < 0.74:
+            return self._of_calls(kind)
         if kind < 0.84:
             return Jump(self._one(self.setting.instants))
         if kind < 0.90:
@@ -204,6 +203,23 @@ class Dice:
         if kind < 0.98:
             return SetTier("A", self._one((1, 2)), False)
         return MoveProject("A/p", self._one(("A/team", None)))
+
+    def _of_calls(self, kind: float) -> Step:
+        if kind < 0.55:
+            return self._settle()
+        if kind < 0.62:
+            return SettleAll(tuple(self._settle() for _ in range(2 if self.random.random() < 0.7 else 3)))
+        if kind < 0.67:
+            return Release(self._reference())
+        return Doubt(self._reference()) if kind < 0.71 else ReleaseAll((self._reference(), self._reference()))
+
+    def _settle(self) -> Settle:
+        settle: Settle = self._one(_SETTLES[self._reference()])
+        return settle
+
+    def _reference(self) -> str:
+        """Of a call that there is, mostly; the next one's name is that of none."""
+        return _REFERENCES[int(self.random.random() * (self.made + 0.1))]
 
     def _one(self, choices: Any) -> Any:
         return choices[int(self.random.random() * len(choices))]
@@ -246,6 +262,18 @@ def _row(quota: Quota) -> QuotaTerms:
     if quota.scope in _COLUMNS:
         setattr(row, _COLUMNS[quota.scope], quota.owner)
     return row
+
+
+def _usage(step: Settle) -> ledger.Usage:
+    reference: Any = step.reference
+    return ledger.Usage(reference, Tokens(step.input, step.cached, step.output, step.reasoning), "small")
+
+
+def _said(settled: Any) -> Any:
+    """What a settlement came to; in memory it stands for its usage record."""
+    tokens = settled.tokens
+    said = (tokens.input, tokens.cached_input, tokens.output, tokens.reasoning)
+    return settled.total_usd, said, settled.is_overrun
 
 
 def _same(row: plain.Reservation) -> plain.Reservation:
@@ -358,16 +386,19 @@ class Pair:
         return Claim(call.reference, call.usd, call.input, call.output, owner, "standard", price)  # type: ignore[arg-type]
 
     def _settle(self, step: Settle) -> Any:
-        reference: Any = step.reference
-        settled: Any = ledger.settle(
-            reference, Tokens(step.input, step.cached, step.output, step.reasoning), snapshot="small"
-        )
-        tokens = settled.tokens
-        said = (tokens.input, tokens.cached_input, tokens.output, tokens.reasoning)
-        return settled.total_usd, said, settled.is_overrun
+        usage = _usage(step)
+        return _said(ledger.settle(usage.reference, usage.tokens, snapshot=usage.snapshot))
 
-    def _release(self, step: Any) -> None:
-        ledger.release(step.reference, reason="simulated")
+    def _settleall(self, step: SettleAll) -> list[Any]:
+        return [_said(settled) for settled in ledger.settle_all([_usage(settle) for settle in step.settles])]
+
+    def _release(self, step: Release) -> None:
+        reference: Any = step.reference
+        ledger.release(reference, reason="simulated")
+
+    def _releaseall(self, step: ReleaseAll) -> None:
+        reasons: Any = dict.fromkeys(step.references, "simulated")
+        ledger.release_all(reasons)
 
     def _doubt(self, step: Any) -> None:
         ledger.mark_in_doubt(step.reference, reason="simulated")

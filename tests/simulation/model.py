@@ -63,6 +63,18 @@ class Release:
 
 
 @dataclass(frozen=True)
+class SettleAll:
+    """Together: all of them, or none where one is not there or was released."""
+
+    settles: tuple[Settle, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseAll:
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Doubt:
     reference: str
 
@@ -360,6 +372,25 @@ class Model:
             reservation.state = "released"
             reservation.in_doubt = False
         return None
+
+    def _settleall(self, step: SettleAll) -> Any:
+        states = [self._state_of(settle.reference) for settle in step.settles]
+        if None in states:
+            return "no such reservation"
+        if "released" in states:
+            return "already released"
+        return [self._settle(settle) for settle in step.settles]
+
+    def _releaseall(self, step: ReleaseAll) -> Any:
+        if None in [self._state_of(reference) for reference in step.references]:
+            return "no such reservation"
+        for reference in step.references:
+            self._release(Release(reference))
+        return None
+
+    def _state_of(self, reference: str) -> str | None:
+        reservation = self.reservations.get(reference)
+        return reservation.state if reservation else None
 
     def _doubt(self, step: Doubt) -> Any:
         reservation = self.reservations.get(step.reference)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -84,15 +85,22 @@ class Product:
         return (limit.scope, limit.measure, self._quota_name(limit.quota_id), state.held, state.spent, state.remaining)
 
     def _settle(self, step: plain.Settle) -> Any:
-        tokens = Tokens(step.input, step.cached, step.output, step.reasoning)
-        record = ledger.settle(step.reference, tokens, snapshot="simulated", is_empty=step.output == step.reasoning)
-        return _of_record(record)
+        usage = _usage(step)
+        return _of_record(
+            ledger.settle(usage.reference, usage.tokens, snapshot=usage.snapshot, is_empty=usage.is_empty)
+        )
+
+    def _settleall(self, step: plain.SettleAll) -> list[Any]:
+        return [_of_record(record) for record in ledger.settle_all([_usage(settle) for settle in step.settles])]
 
     def _release(self, step: plain.Release) -> None:
-        ledger.release(step.reference, reason="simulated")
+        ledger.release(UUID(step.reference), reason="simulated")
+
+    def _releaseall(self, step: plain.ReleaseAll) -> None:
+        ledger.release_all({UUID(reference): "simulated" for reference in step.references})
 
     def _doubt(self, step: plain.Doubt) -> None:
-        ledger.mark_in_doubt(step.reference, reason="simulated")
+        ledger.mark_in_doubt(UUID(step.reference), reason="simulated")
 
     def _adjust(self, step: plain.Adjust) -> None:
         ledger.adjust(self.projects[step.project], step.usd, reason="simulated", actor=self.actor)
@@ -235,7 +243,7 @@ class Product:
 
     def _claim(self, call: plain.Call) -> ledger.Claim:
         return ledger.Claim(
-            reference=call.reference,
+            reference=UUID(call.reference),
             amount_usd=call.usd,
             input_tokens=call.input,
             output_tokens=call.output,
@@ -268,6 +276,11 @@ class Product:
         TierOverride.objects.create(
             organization=self.organizations[name], tier=number, reason="simulated", actor=self.actor
         )
+
+
+def _usage(step: plain.Settle) -> ledger.Usage:
+    tokens = Tokens(step.input, step.cached, step.output, step.reasoning)
+    return ledger.Usage(UUID(step.reference), tokens, "simulated", is_empty=step.output == step.reasoning)
 
 
 def _of_record(record: UsageRecord) -> Any:

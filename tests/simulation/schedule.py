@@ -27,10 +27,12 @@ from tests.simulation.model import (
     NewPrice,
     Quota,
     Release,
+    ReleaseAll,
     RemoveQuota,
     Reserve,
     SetTier,
     Settle,
+    SettleAll,
     Step,
     World,
     window,
@@ -83,8 +85,10 @@ class _Maker:
             self._do(self._add_quota())
         choices = {
             self._reserve: 30,
-            self._settle: 22,
-            self._release: 7,
+            self._settle: 14,
+            self._settle_all: 11,
+            self._release: 5,
+            self._release_all: 3,
             self._doubt: 4,
             self._stale: 8,
             self._adjust: 7,
@@ -184,6 +188,30 @@ class _Maker:
     def _release(self) -> Step | None:
         opened = list(self.model.open())
         return Release(self.random.choice(opened).call.reference) if opened else None
+
+    def _settle_all(self) -> Step | None:
+        """Some answers together; now and then one comes twice, or for a call that is over or never was."""
+        calls = self._some_open()
+        if not calls:
+            return None
+        settles = [self._bill(call) for call in calls]
+        if self.random.random() < 0.3:
+            settles.append(self._bill(self.random.choice(calls)))
+        stale = self._stale() if self.random.random() < 0.3 else None
+        if isinstance(stale, Settle):
+            settles.insert(self.random.randrange(len(settles)), stale)
+        return SettleAll(tuple(settles))
+
+    def _release_all(self) -> Step | None:
+        references = [call.reference for call in self._some_open()]
+        stale = self._stale() if self.random.random() < 0.3 else None
+        if isinstance(stale, Release):
+            references.append(stale.reference)
+        return ReleaseAll(tuple(references)) if references else None
+
+    def _some_open(self) -> list[Call]:
+        opened = [reservation.call for reservation in self.model.open()]
+        return self.random.sample(opened, min(len(opened), self.random.randint(2, 5)))
 
     def _doubt(self) -> Step | None:
         opened = list(self.model.open())

@@ -24,7 +24,6 @@ from billing import (
     ledger,
     limits,
     pricing,
-    rollups,
     settlements,
     storage,
 )
@@ -236,8 +235,7 @@ def releasing_what_is_settled_gives_its_hold_back_again(patch):
     release = ledger.release
 
     def again(reference, *, reason):
-        organization = ledger.storage.organization_of(reference)
-        row = ledger.storage.reserved(reference) if organization else None
+        row = ledger.storage.rows.get(reference)
         if row is not None and row.status == "settled":
             accounts = {account.budget_id: account for account in ledger.storage.accounts.values()}
             ledger.storage.move(
@@ -253,10 +251,9 @@ def settling_twice_books_twice(patch):
     settle = ledger.settle
 
     def twice(reference, tokens, **more):
-        organization = ledger.storage.organization_of(reference)
-        row = ledger.storage.reserved(reference) if organization else None
+        row = ledger.storage.rows.get(reference)
         if row is not None and row.status == "settled":
-            spent = ledger.storage.usage_record(row).total_usd
+            spent = ledger.storage.usage[reference].total_usd
             ledger.storage.move({hold.budget_id: Move(ZERO, spent) for hold in row.holds})
         return settle(reference, tokens, **more)
 
@@ -271,7 +268,7 @@ def settling_what_was_released_passes_in_silence(patch):
         try:
             return settle(reference, tokens, **more)
         except AlreadyReleased:
-            row = ledger.storage.reserved(reference)
+            row = ledger.storage.rows[reference]
             head = ledger.storage.lock([row.organization_id])[row.organization_id]
             return settlements.settlement(row, tokens, head, ledger.storage.now())
 
@@ -283,8 +280,7 @@ def doubt_gives_the_hold_back(patch):
     doubt = ledger.mark_in_doubt
 
     def lenient(reference, *, reason):
-        organization = ledger.storage.organization_of(reference)
-        row = ledger.storage.reserved(reference) if organization else None
+        row = ledger.storage.rows.get(reference)
         if row is not None and row.is_open and not row.is_in_doubt:
             ledger.storage.move(settlements.moves(row))
         doubt(reference, reason=reason)
@@ -348,6 +344,53 @@ def an_overrun_does_not_pause_its_project(patch):
     patch.setattr(ledger, "_pause_after_overrun", lambda settled, now: None)
 
 
+# --- Batches ----------------------------------------------------------------------------------------------------------
+@bug
+def what_a_batch_names_twice_is_booked_twice(patch):
+    settle_all = ledger.settle_all
+
+    def twice(usages):
+        records = settle_all(usages)
+        named = set()
+        for usage, record in zip(usages, records, strict=True):
+            if usage.reference in named:
+                row = ledger.storage.rows[usage.reference]
+                ledger.storage.move({hold.budget_id: Move(ZERO, record.total_usd) for hold in row.holds})
+            named.add(usage.reference)
+        return records
+
+    patch.setattr(ledger, "settle_all", twice)
+
+
+@bug
+def of_two_answers_to_one_call_the_last_is_booked(patch):
+    settle_all = ledger.settle_all
+    patch.setattr(ledger, "settle_all", lambda usages: settle_all(usages[::-1])[::-1])
+
+
+@bug
+def what_stands_before_a_mistake_in_a_batch_is_booked(patch):
+    settle_all = ledger.settle_all
+    patch.setattr(ledger, "settle_all", lambda usages: [record for usage in usages for record in settle_all([usage])])
+
+
+@bug
+def what_was_released_is_left_out_of_its_batch_in_silence(patch):
+    settle_all = ledger.settle_all
+
+    def lenient(usages):
+        rows = ledger.storage.rows
+        kept = [usage for usage in usages if usage.reference not in rows or rows[usage.reference].status != "released"]
+        return settle_all(kept if len(usages) > 1 else usages)
+
+    patch.setattr(ledger, "settle_all", lenient)
+
+
+@bug
+def two_calls_of_a_batch_move_a_budget_once(patch):
+    patch.setattr(ledger, "total", lambda found: {pk: move for each in found for pk, move in each.items()})
+
+
 # --- Windows, months and clocks ---------------------------------------------------------------------------------------
 @bug
 def a_week_is_a_month(patch):
@@ -389,8 +432,9 @@ def late_truth_is_booked_in_its_closed_month(patch):
 
 @bug
 def late_truth_counts_on_the_budgets_of_its_closed_month(patch):
-    def old(settled):
-        return settlements.moves(settled.reserved, replace(settled, booked_at=settled.reserved.reserved_at))
+    def old(settled, heads, now):
+        in_time = [replace(each, booked_at=each.reserved.reserved_at) for each in settled]
+        return settlements.total(settlements.moves(each.reserved, each) for each in in_time)
 
     patch.setattr(ledger, "_moves", old)
 
@@ -436,9 +480,9 @@ def a_release_is_not_written_into_the_book(patch):
 
 
 # --- What is counted and stored ---------------------------------------------------------------------------------------
-@stored(6)
+@stored(19)
 def a_quota_binds_one_instant_past_its_expiry(patch):
-    patch.setattr(budgets, "_QUOTAS", budgets._QUOTAS.replace("quota.expires_at > %s", "quota.expires_at >= %s"))
+    patch.setattr(budgets, "_QUOTAS", budgets._QUOTAS.replace("expires_at > %s", "expires_at >= %s"))
 
 
 @stored(0)
@@ -492,7 +536,12 @@ def a_changed_limit_is_not_written_onto_its_open_budget(patch):
 
 @stored(0)
 def the_rollup_is_not_added(patch):
-    patch.setattr(rollups, "add", lambda record: None)
+    patch.setattr(storage, "_RECORD", storage._RECORD.partition(", added AS")[0] + " SELECT")
+
+
+@stored(0)
+def the_rollup_gets_the_first_of_a_batch_only(patch):
+    patch.setattr(storage, "_RECORD", storage._RECORD.replace("FROM written", "FROM (SELECT * FROM written LIMIT 1)"))
 
 
 @stored(0)
