@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from accounts.dated import in_force
-from accounts.models import Organization, RateLimit, UsageTier
+from accounts.models import Organization, ProjectRateLimit, RateLimit, UsageTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,9 @@ def missing_for(needed: UsageTier, standing: Standing) -> str:
 def rate_limit(tier: int, model: str, day: date) -> RateLimit | None:
     """What a tier may send to a model (or family) on a day; None where no row says it."""
     return in_force(RateLimit.objects.filter(tier=tier, model=model), day)
+
+
+def project_rate_limits(project_ids: Iterable[UUID]) -> dict[tuple[UUID, str], ProjectRateLimit]:
+    """What these projects may send of their own, by project and model (or family): one question for all of them."""
+    rows = ProjectRateLimit.objects.filter(project_id__in=set(project_ids))
+    return {(row.project_id, row.model): row for row in rows}

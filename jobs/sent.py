@@ -22,11 +22,12 @@ LONGEST_WAIT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How much was sent by the end of a slot, `seconds_ago`; of the slot under way that is now."""
+    """How much a project sent by the end of a slot, `seconds_ago`; of the slot under way that is now."""
 
     seconds_ago: float
     requests: int
     tokens: int
+    project_id: UUID | None = None
 
 
 def sent_of(family: str, is_account: Callable[[Access], bool]) -> list[Sent]:
@@ -59,7 +60,7 @@ def sent_of(family: str, is_account: Callable[[Access], bool]) -> list[Sent]:
     ours = {project.pk for project in projects if is_account(access_of(project))}
     families = {model: _family(model) for _, _, model, *_ in rows}
     return [
-        Sent(max(float(slot), 0.0) * SLOT_SECONDS, requests, int(tokens))
+        Sent(max(float(slot), 0.0) * SLOT_SECONDS, requests, int(tokens), project_id)
         for slot, project_id, model, requests, tokens in rows
         if project_id in ours and families[model] == family
     ]

@@ -11,12 +11,17 @@ from math import ceil
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
+# What the limit on the tokens of one of the provider's projects is called; it is stated where there is one.
+PROJECT_TOKENS = "project_tokens_per_minute"
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One limit by the provider's word: its name as in `RateLimit`, what it is, and how much of it is used at most."""
+    """One limit by the provider's word: what it is, and how much of it is used at most.
+
+    Its name is as in `RateLimit`, after `project_` where it is a project's.
+    """
 
     name: str
     limit: int
@@ -25,7 +30,7 @@ class Statement:
 
 def statements(headers: Mapping[str, str]) -> list[Statement]:
     """What the headers state in full; what is missing, unreadable or contradicts itself is left out."""
-    stated = (_statement(headers, unit) for unit in ("requests", "tokens"))
+    stated = (_statement(headers, unit) for unit in ("requests", "tokens", "project-tokens"))
     return [statement for statement in stated if statement is not None]
 
 
@@ -45,7 +50,7 @@ def _statement(headers: Mapping[str, str], unit: str) -> Statement | None:
         # `remaining` is rounded down, the time is printed in whole ms: what is used lies in both intervals at once.
         least, most = (reset_ms - 1) * limit / window_ms, (reset_ms + 1) * limit / window_ms
         if gone - 1 < most and least <= gone:
-            return Statement(f"{unit}_per_{span}", limit, min(float(gone), most))
+            return Statement(f"{unit.replace('-', '_')}_per_{span}", limit, min(float(gone), most))
     return None
 
 

@@ -37,6 +37,7 @@ class OrganizationAdmin(BursarAdmin):
     readonly_fields = ("standing", "related", "created_at")
     fieldsets = (
         (None, {"fields": ("name", "slug", "terms_on", "created_at")}),
+        ("Dispatch", {"fields": ("dispatch_weight",)}),
         ("Standing", {"fields": ("standing", "related")}),
     )
     add_fieldsets = ((None, {"fields": ("name", "slug", "terms_on")}),)
@@ -78,6 +79,7 @@ class OrganizationAdmin(BursarAdmin):
             (list_of("accounts_project", "Projects", **mine),),
             (list_of("accounts_team", "Teams", **mine),),
             (list_of("jobs_job", "Jobs", **mine),),
+            (list_of("jobs_queue", "Queues", project__organization__id__exact=organization.pk),),
             (list_of("accounts_payment", "Payments", **mine),),
             (list_of("accounts_tieroverride", "Tier overrides", **mine),),
             (list_of("billing_ledgerentry", "Ledger entries", **mine),),
@@ -185,7 +187,7 @@ class ProjectAdmin(FixedOrganization):
     # Pausing goes by the actions, so that it never happens without a reason.
     readonly_fields = ("state", "paused_at", "paused_reason", "related", "created_at")
     fieldsets = (
-        (None, {"fields": ("organization", "team", "name", "slug", "provider_project_id")}),
+        (None, {"fields": ("organization", "team", "name", "slug", "provider_project_id", "dispatch_weight")}),
         ("State", {"fields": ("state", "paused_at", "paused_reason", "related", "created_at")}),
     )
     add_fieldsets = (fieldsets[0],)
@@ -205,7 +207,9 @@ class ProjectAdmin(FixedOrganization):
         links = (
             (self.spend(project, "Spend"),),
             (list_of("jobs_job", "Jobs", **mine),),
+            (list_of("jobs_queue", "Queues", **mine),),
             (list_of("accounts_apikey", "API keys", **mine),),
+            (list_of("accounts_projectratelimit", "Rate limits of its own", **mine),),
             (list_of("billing_quota", "Quota", q=project.pk),),
             (list_of("billing_ledgerentry", "Ledger entries", **mine),),
         )

@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import BursarAdmin, badge, dollars
-from accounts.models import Payment, RateLimit, TierOverride, UsageTier
+from accounts.admin.base import BursarAdmin, ProjectFilter, badge, dollars
+from accounts.models import Payment, ProjectRateLimit, RateLimit, TierOverride, UsageTier
 
 
 class UsageTierAdmin(BursarAdmin):
@@ -49,6 +49,29 @@ class RateLimitAdmin(BursarAdmin):
     id_fields = ()
     date_hierarchy = "effective_from"
     ordering = ("model", "tier", "-effective_from")
+
+
+@admin.register(ProjectRateLimit)
+class ProjectRateLimitAdmin(BursarAdmin):
+    list_display = (
+        "project",
+        "organization",
+        "model",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "requests_per_day",
+        "tokens_per_day",
+    )
+    list_filter = ("model", ("project", ProjectFilter))
+    list_select_related = ("project__organization",)
+    search_fields = ("model", "project__name", "project__organization__name")
+    id_fields = ("project_id",)
+    autocomplete_fields = ("project",)
+    ordering = ("project__organization__name", "project__name", "model")
+
+    @admin.display(description="organization", ordering="project__organization__name")
+    def organization(self, row: ProjectRateLimit) -> str:
+        return row.project.organization.name
 
 
 class PaymentAdmin(BursarAdmin):

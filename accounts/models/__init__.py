@@ -3,7 +3,7 @@
 from accounts.models.credentials import ProviderCredential
 from accounts.models.keys import ApiKey
 from accounts.models.organizations import Membership, Organization, Project, Role, Team
-from accounts.models.tiers import Payment, RateLimit, TierOverride, UsageTier
+from accounts.models.tiers import Payment, ProjectRateLimit, RateLimit, TierOverride, UsageTier
 from accounts.models.users import User
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Organization",
     "Payment",
     "Project",
+    "ProjectRateLimit",
     "ProviderCredential",
     "RateLimit",
     "Role",

@@ -9,7 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from accounts.models.organizations import Organization
+from accounts.models.organizations import Organization, Project
 
 TIER_NUMBER = [MinValueValidator(0), MaxValueValidator(5)]
 
@@ -66,6 +66,36 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}, tier {self.tier} (from {self.effective_from})"
+
+
+class ProjectRateLimit(models.Model):
+    """What an administrator lets one project send to a model, beside what its whole organization may send."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="rate_limits")
+    model = models.CharField(max_length=100, help_text="The model, or the family of models that shares the limit.")
+    requests_per_minute = models.PositiveBigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no limit of its own."
+    )
+    tokens_per_minute = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    requests_per_day = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    tokens_per_day = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+
+    class Meta:
+        ordering = ("project", "model")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "model"], name="one_rate_limit_row_per_project"),
+            # A limit of nothing would not bind: whoever wants to stop a project pauses it.
+            *(
+                models.CheckConstraint(
+                    condition=models.Q((f"{limit}__isnull", True)) | models.Q((f"{limit}__gt", 0)),
+                    name=f"project_{limit}_positive",
+                )
+                for limit in ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.project}"
 
 
 class Payment(models.Model):

@@ -90,7 +90,7 @@ def test_looking_takes_nothing(account):
     limit = limits(requests=60)
     for _ in range(100):
         assert look(account, "o1-mini", limit, requests=59, tokens=0, horizon_seconds=0.5) == Go(0.0)
-    assert isinstance(look(account, "o1-mini", limit, requests=60, tokens=0, horizon_seconds=0.0), Go)
+    assert isinstance(look(account, "o1-mini", limit, requests=60, tokens=0, horizon_seconds=0.0), NotYet)
     assert turn(account, limit) == Go(0.0)
 
 

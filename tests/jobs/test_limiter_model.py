@@ -135,12 +135,11 @@ def test_a_turn_that_many_came_after_is_given_back_where_the_limit_is_busy():
 @pytest.mark.parametrize(
     ("guard", "without", "kinds"),
     [
-        ("limit - limit * lateness / window", "limit", KINDS),
-        ("if ready > start then", "if ready > start and place < 2 then", KINDS),
-        ("b.used, b.known, b.taken = b.used + b.amount", "b.used, b.known, b.taken = b.used", KINDS),
-        ("(b.used + amount - capacity)", "(b.used - capacity)", KINDS),
+        ("- b.rate * lateness", "", KINDS),
+        ("if from > start then", "if from > start and place < 2 then", KINDS),
+        ("b.used, b.known, b.taken = b.used + amount", "b.used, b.known, b.taken = b.used", KINDS),
+        ("burst_now(b) + amount - capacity", "burst_now(b) - capacity", KINDS),
         ("math.min(level - amount + idle, later)", "level - amount", KINDS),
-        ("stated_used) + b.taken - taken_then", "stated_used)", KINDS_WITH_OTHERS),
         ("b.used = math.max(b.used, b.known)", "", KINDS_WITH_OTHERS),
     ],
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ from config.simulator.server import serve
 from config.simulator.settings import Settings
 
 DEFAULTS = Settings()
+GARBAGE_THRESHOLD = 50_000
 NOTICE = "THIS IS A SIMULATOR OF OPENAI: no real model answers, no money is spent, nothing leaves this machine."
 
 
@@ -70,6 +72,14 @@ class Command(BaseCommand):
             metavar="MODEL=N",
             help="tokens per minute of a model instead of the tier's; may be repeated",
         )
+        add(
+            "--requests-per-day",
+            type=_model_limit,
+            action="append",
+            default=[],
+            metavar="MODEL=N",
+            help="requests per day of a model, which have no limit otherwise; may be repeated",
+        )
         add("--organization", default=DEFAULTS.organization, help="that of callers who name none (%(default)s)")
         add(
             "--verified",
@@ -89,6 +99,7 @@ class Command(BaseCommand):
             enforce_limits=options["limits"] == "on",
             requests_per_minute=dict(options["rpm"]),
             tokens_per_minute=dict(options["tpm"]),
+            requests_per_day=dict(options["requests_per_day"]),
             organization=options["organization"],
             verified=options["verified"],
         )
@@ -99,6 +110,9 @@ class Command(BaseCommand):
 
     async def _serve(self, settings: Settings) -> None:
         stop = asyncio.Event()
+        # Nothing of a call is left to the cyclic collector, which would walk over thousands of waiting ones for it.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

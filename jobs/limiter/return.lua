@@ -40,5 +40,5 @@ for place, name in ipairs(names) do
     end
   end
 end
-if #written > 0 then redis.call('HSET', KEYS[1], unpack(written)) end
+kept(written)
 return #written / 2
