@@ -18,8 +18,8 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         now = timezone.now()
         api_key = api_keys.find(secret.strip(), now)
-        if api_key is None or not api_key.created_by.is_active:
-            # One answer for unknown, expired and revoked: a stranger learns nothing of a key.
+        if api_key is None:
+            # One answer for unknown, expired, revoked and orphaned: a stranger learns nothing of a key.
             raise AuthenticationFailed("The API key is unknown, expired or revoked.", code="invalid_api_key")
         api_keys.note_use(api_key, now)
         return api_key.created_by, api_key

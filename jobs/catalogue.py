@@ -5,6 +5,7 @@ from datetime import date
 
 from django.db.models import FilteredRelation, Q
 
+from accounts.remembered import remembered
 from jobs.models import LanguageModel, ModelSnapshot
 
 
@@ -36,6 +37,7 @@ class CatalogueEntry:
         return self.shutdown_on is not None and day >= self.shutdown_on
 
 
+@remembered()
 def find(name: str) -> CatalogueEntry | None:
     """The model or snapshot of that name, in one query; None where the catalogue has neither."""
     if not name.isprintable():
@@ -50,6 +52,12 @@ def find(name: str) -> CatalogueEntry | None:
         return None
     # An alias is the answer even if an administrator gave one of its snapshots the same name.
     return CatalogueEntry(found, None if found.name == name else found.asked)
+
+
+def family_of(name: str) -> str:
+    """The name under which the rate limits of a model are kept; the model's own where the catalogue has it no more."""
+    entry = find(name)
+    return entry.model.family if entry else name
 
 
 def provider_price_names(entry: CatalogueEntry) -> tuple[str, ...]:

@@ -3,11 +3,19 @@
 from datetime import date, datetime
 from typing import ClassVar
 
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from uuid_utils.compat import uuid7
 
 SLUG = RegexValidator(r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z", "Use lower-case letters, digits and inner hyphens.")
+
+
+def _dispatch_weight(among: str) -> models.PositiveIntegerField:
+    return models.PositiveIntegerField(
+        default=100,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text=f"Its part, against the weights of the other {among}, of what is short: call slots and rate limits.",
+    )
 
 
 class Organization(models.Model):
@@ -23,10 +31,14 @@ class Organization(models.Model):
         help_text="The day whose tiers, rate limits, prices and shut-downs apply to this organization: an agreement "
         "that froze them, or an endpoint that kept them. Empty: today's.",
     )
+    dispatch_weight = _dispatch_weight("organizations")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("name",)
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(dispatch_weight__gt=0), name="organization_weight_is_positive")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -66,11 +78,15 @@ class Project(models.Model):
     )
     paused_at = models.DateTimeField(null=True, blank=True, help_text="While set, no new call of this project starts.")
     paused_reason = models.CharField(max_length=300, blank=True)
+    dispatch_weight = _dispatch_weight("projects of the organization")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("organization", "name")
-        constraints: ClassVar = [models.UniqueConstraint(fields=["organization", "slug"], name="one_project_per_slug")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organization", "slug"], name="one_project_per_slug"),
+            models.CheckConstraint(condition=models.Q(dispatch_weight__gt=0), name="project_weight_is_positive"),
+        ]
 
     def __str__(self) -> str:
         return self.name

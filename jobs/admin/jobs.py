@@ -123,7 +123,7 @@ class JobAdmin(ReadOnlyAdmin):
         "finished_at",
     )
     list_filter = ("status", ModelFilter, "is_empty", "queued_at", "organization", ("project", ProjectFilter))
-    list_select_related = ("project", "organization")
+    list_select_related = ("project", "organization", "queue")
     search_fields = (
         "model",
         "project__name",
@@ -174,7 +174,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         found: QuerySet[Job] = super().get_queryset(request)
-        return found.select_related("project", "organization", "api_key", "created_by")
+        return found.select_related("project", "organization", "api_key", "created_by", "queue")
 
     @admin.display(description="job", ordering="id")
     def job(self, job: Job) -> SafeString:

@@ -7,6 +7,7 @@ from typing import Any
 from billing.admin.money import in_words, share
 from jobs.models import Job
 from jobs.states import JobStatus
+from jobs.waiting import waiting_on
 
 
 def waiting_in_words(job: Job) -> str:
@@ -15,18 +16,22 @@ def waiting_in_words(job: Job) -> str:
         return ""
     if job.project.paused_at is not None:
         return f"its project is paused: {job.project.paused_reason}".rstrip(" :")
-    told: Mapping[str, Any] = job.waiting_on or {}
+    return told_in_words(waiting_on(job) or {}, job.model, job.attempt_count)
+
+
+def told_in_words(told: Mapping[str, Any], model: str, attempts: int = 0) -> str:
+    """What a job or a whole queue waits for."""
     match told.get("reason"):
-        case None:
-            return "its turn"
+        case None | "capacity":
+            return "its turn at a call slot"
         case "budget":
             return _budget_in_words(told)
         case "rate_limit":
             limit = str(told.get("limit", "unknown")).replace("_", " ")
             value = f" of {told['limit_value']:,}" if told.get("limit_value") is not None else ""
-            return f"the rate limit of {told.get('model', job.model)}: {limit}{value}"
+            return f"the rate limit of {told.get('model', model)}: {limit}{value}"
         case "retry":
-            tried = told.get("attempts", job.attempt_count)
+            tried = told.get("attempts", attempts)
             return f"another try after attempt {tried}: {error_in_words(told.get('error'))}"
         case reason:
             return str(reason).replace("_", " ")

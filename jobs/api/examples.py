@@ -18,7 +18,7 @@ QUEUED_JOB: dict[str, Any] = {
     "service_tier": "standard",
     "priority": 0,
     "metadata": {"feature": "matrix"},
-    "waiting_on": {"reason": "queue"},
+    "waiting_on": {"reason": "capacity"},
     "bound": {"input_tokens": 90, "output_tokens": 25000, "cost_usd": "1.50135"},
     "max_cost_usd": "2.00",
     "deadline": None,
@@ -109,6 +109,22 @@ SUBMISSION = OpenApiExample(
 )
 QUEUED = _answer("Queued", QUEUED_JOB, 202)
 SUCCEEDED = _answer("Succeeded", SUCCEEDED_JOB, 200)
+WAITING = _answer(
+    "Waits for a rate limit",
+    QUEUED_JOB
+    | {
+        "waiting_on": {
+            "reason": "rate_limit",
+            "limit": "requests_per_minute",
+            "limit_value": 500,
+            "model": "o1-preview",
+            "jobs_ahead": 120,
+            "more_ahead": False,
+            "expected_start": "2024-09-30T12:00:15Z",
+        }
+    },
+    200,
+)
 EMPTY = _answer("Paid for, and no visible answer", EMPTY_JOB, 200)
 PAGE = _answer("The last page", {"data": [SUCCEEDED_JOB], "has_more": False, "next": None}, 200)
 OVER_LIMIT = _answer(

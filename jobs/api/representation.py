@@ -12,6 +12,7 @@ from billing.models import ServiceTier
 from billing.money import usd
 from jobs.models import Job, JobContent
 from jobs.states import JobStatus
+from jobs.waiting import waiting_in_figures, waiting_on
 
 # What OpenAI advises to leave for reasoning and answer together to begin with (reasoning guide, 2024-09).
 ADVISED_CAP = 25_000
@@ -56,7 +57,9 @@ class JobSerializer(serializers.Serializer):
     priority = serializers.IntegerField()
     metadata = serializers.DictField(child=serializers.CharField())
     waiting_on = serializers.SerializerMethodField(
-        help_text="What a queued job waits for: `queue`, `rate_limit`, `budget`, `project_paused` ..., with figures."
+        help_text="What a queued job waits for. `reason` is `capacity`, `rate_limit`, `budget`, `retry`, "
+        "`project_paused` or `limiter_unavailable`; the rest are its figures. Looking at one job adds `jobs_ahead` in "
+        "its queue (counted to 10,000, then `more_ahead`) and `expected_start`, an instant or null."
     )
     bound = BoundSerializer(source="*")
     max_cost_usd = UsdField(allow_null=True)
@@ -86,11 +89,8 @@ class JobSerializer(serializers.Serializer):
         return job.snapshot or None
 
     def get_waiting_on(self, job: Job) -> dict[str, Any] | None:
-        if job.status != JobStatus.QUEUED:
-            return None
-        if job.project.paused_at is not None:
-            return {"reason": "project_paused", "message": job.project.paused_reason}
-        return job.waiting_on or {"reason": "queue"}
+        now = self.context.get("figures_at")
+        return waiting_in_figures(job, now) if now else waiting_on(job)
 
     @extend_schema_field(_USAGE)
     def get_usage(self, job: Job) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ class JobSerializer(serializers.Serializer):
 
     @extend_schema_field(CostSerializer(allow_null=True))
     def get_cost(self, job: Job) -> dict[str, Any] | None:
-        return None if job.total_usd is None else CostSerializer(job).data
+        return None if job.total_usd is None else _COST.to_representation(job)
 
     def get_reasoning_share(self, job: Job) -> str | None:
         usage = job.usage or {}
@@ -137,3 +137,12 @@ class JobSerializer(serializers.Serializer):
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_error(self, job: Job) -> dict[str, Any] | None:
         return job.error
+
+
+# One for all requests: to make a serializer copies every field of it, and to run one changes nothing in it.
+_JOB, _COST = JobSerializer(), CostSerializer()
+
+
+def job_as_sent(job: Job) -> dict[str, Any]:
+    """What goes out for a job, ready for the JSON encoder."""
+    return _JOB.to_representation(job)

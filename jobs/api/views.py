@@ -14,13 +14,14 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from billing.api.contract import ProjectView, page_of, problems
+from billing.clock import database_now
 from jobs import cancellation, submission
 from jobs.api import examples
 from jobs.api.attempts import AttemptSerializer, attempts_of
 from jobs.api.idempotency_key import MAX_CHARACTERS, idempotency_key
 from jobs.api.json_body import ExactJSONParser
 from jobs.api.listing import JobQuery, read_page
-from jobs.api.representation import JobSerializer
+from jobs.api.representation import JobSerializer, job_as_sent
 from jobs.api.submission import SubmissionDocumentation, read_submission
 from jobs.idempotency import Answer, fingerprint_of, run_once
 from jobs.models import Job
@@ -63,7 +64,7 @@ class JobsView(ProjectView):
         tags=TAGS,
         request=SubmissionDocumentation,
         parameters=[IDEMPOTENCY_KEY, REPLAYED, LOCATION],
-        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422)},
+        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422, 429)},
         examples=[examples.SUBMISSION, examples.QUEUED, examples.OVER_LIMIT],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -74,7 +75,7 @@ class JobsView(ProjectView):
         def submit() -> Answer:
             job = submission.submit(self.api_key, wanted)
             # Kept as text, because PostgreSQL's JSON would give the members back in another order.
-            return Answer(202, JSONRenderer().render(JobSerializer(job).data).decode())
+            return Answer(202, JSONRenderer().render(job_as_sent(job)).decode())
 
         answer = run_once(self.api_key.project, key, fingerprint_of("POST", request.path, request.body), submit)
         response = HttpResponse(answer.body, status=answer.status, content_type="application/json")
@@ -96,7 +97,7 @@ class JobsView(ProjectView):
         """A page of the project's jobs."""
         page = read_page(jobs_of(self), request)
         return Response(
-            {"data": JobSerializer(page.jobs, many=True).data, "has_more": page.next is not None, "next": page.next}
+            {"data": [job_as_sent(job) for job in page.jobs], "has_more": page.next is not None, "next": page.next}
         )
 
 
@@ -107,11 +108,11 @@ class JobView(ProjectView):
         description="A finished job has its answer, its tokens and its cost.",
         tags=TAGS,
         responses={200: JobSerializer, **problems(404)},
-        examples=[examples.SUCCEEDED, examples.EMPTY],
+        examples=[examples.SUCCEEDED, examples.EMPTY, examples.WAITING],
     )
     def get(self, request: Request, job_id: UUID) -> Response:
         """The job as it stands."""
-        return Response(JobSerializer(job_of(self, job_id)).data)
+        return Response(JobSerializer(job_of(self, job_id), context={"figures_at": database_now()}).data)
 
 
 class JobCancellationView(ProjectView):
@@ -128,7 +129,7 @@ class JobCancellationView(ProjectView):
     )
     def post(self, request: Request, job_id: UUID) -> Response:
         """The cancelled job."""
-        return Response(JobSerializer(cancellation.cancel(job_of(self, job_id))).data)
+        return Response(job_as_sent(cancellation.cancel(job_of(self, job_id))))
 
 
 class AttemptsView(ProjectView):
@@ -147,7 +148,7 @@ class AttemptsView(ProjectView):
 
 def jobs_of(view: ProjectView) -> "QuerySet[Job]":
     """The jobs that the caller may see: those of the key's project."""
-    return Job.objects.filter(project=view.api_key.project).select_related("content", "project")
+    return Job.objects.filter(project=view.api_key.project).select_related("content", "project", "queue")
 
 
 def job_of(view: ProjectView, job_id: UUID) -> Job:

@@ -17,6 +17,9 @@ class Attempt(models.Model):
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="attempts")
     number = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=AttemptStatus.choices, default=AttemptStatus.CREATED)
+    may_use_headroom = models.BooleanField(
+        default=False, help_text="Of a project that has had little: it may use what the rate limits keep for such."
+    )
     fencing_token = models.UUIDField(
         null=True, blank=True, help_text="Of the worker that claimed it; every write names it."
     )

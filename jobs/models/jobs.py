@@ -3,13 +3,28 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 from uuid_utils.compat import uuid7
 
 from accounts.models import ApiKey, Organization, Project, User
 from billing.models import ServiceTier
 from billing.models.fields import UsdField
+from jobs.models.queues import Queue
 from jobs.states import JobStatus
+
+# A job goes before those of one priority less that were queued up to this long before it. So nothing that is queued
+# later than this, times the steps between their priorities, ever overtakes a job: no job waits for ever.
+PRIORITY_STEP_SECONDS = 600
+
+
+# The instant by which jobs of a queue are put in order; reckoned in UTC, since no column may depend on a time zone.
+_ORDER = Func(
+    F("queued_at"),
+    F("priority"),
+    template=f"((%(expressions)s * interval '{PRIORITY_STEP_SECONDS} seconds') AT TIME ZONE 'UTC')",
+    arg_joiner=" AT TIME ZONE 'UTC' - ",
+    output_field=models.DateTimeField(),
+)
 
 
 class Job(models.Model):
@@ -20,11 +35,15 @@ class Job(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
     api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="jobs")
+    # No index of its own: it would hold finished jobs as well, and mislead the planner.
+    queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="jobs", db_index=False)
     status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.QUEUED)
 
     model = models.CharField(max_length=100, help_text="As asked: an alias or a snapshot.")
     service_tier = models.CharField(max_length=10, choices=ServiceTier.choices, default=ServiceTier.STANDARD)
-    priority = models.SmallIntegerField(default=0, help_text="Higher goes first within the project.")
+    priority = models.SmallIntegerField(
+        default=0, help_text="Higher goes first within the project, by ten minutes of waiting."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     max_cost_usd = UsdField(null=True, blank=True)
     deadline = models.DateTimeField(null=True, blank=True, help_text="Not to be started after this instant.")
@@ -38,12 +57,18 @@ class Job(models.Model):
         help_text="Tokens that the provider's rate limit counts for one call."
     )
 
-    run_after = models.DateTimeField(null=True, blank=True, help_text="Not to be tried again before this instant.")
+    run_after = models.DateTimeField(null=True, blank=True, help_text="Not in line before this instant.")
     waiting_on = models.JSONField(
-        null=True, blank=True, help_text="What kept it from starting when it was last looked at."
+        null=True, blank=True, help_text="What it waits for itself, and not with its whole queue."
     )
     attempt_count = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField()
+    order_at = models.GeneratedField(
+        expression=_ORDER,
+        output_field=models.DateTimeField(),
+        db_persist=True,
+        help_text="Jobs of a queue start in this order: when they were queued, and earlier by their priority.",
+    )
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its latest call began.")
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -61,7 +86,21 @@ class Job(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes: ClassVar = [
-            models.Index(fields=["project", "-priority", "id"], condition=Q(status="queued"), name="queue"),
+            models.Index(
+                fields=["queue", "order_at", "id"],
+                condition=Q(status="queued", run_after__isnull=True),
+                name="jobs_in_line",
+            ),
+            models.Index(
+                fields=["run_after"],
+                condition=Q(status="queued", run_after__isnull=False),
+                name="jobs_that_pause",
+            ),
+            models.Index(
+                fields=["deadline"],
+                condition=Q(status="queued", deadline__isnull=False),
+                name="jobs_with_a_deadline",
+            ),
             models.Index(fields=["project", "-id"], name="jobs_of_a_project"),
         ]
         constraints: ClassVar = [

@@ -13,13 +13,15 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.models import Organization, Project, ProviderCredential, Team, TierOverride, User
+from accounts.models import Organization, Project, ProjectRateLimit, ProviderCredential, Team, TierOverride, User
 from billing import alerts, ledger, verifications
 from billing.clock import database_now
 from billing.limits import Owner
 from billing.models import ClosedMonth, Origin, Price, Quota, UsageRecord
 from billing.pricing import Tokens
+from jobs import workers
 from jobs.models import Attempt, IdempotencyRecord, Job, JobContent
+from jobs.queues import queue_of
 from jobs.states import AttemptStatus, JobStatus
 
 MATRIX_PROMPT = Tokens(input=43, cached_input=0, output=1279, reasoning=1024)
@@ -101,10 +103,12 @@ def make_quota(project: Project, limit: str, **fields) -> Quota:
 
 def make_job(project: Project, created_by: User, **fields) -> Job:
     now = database_now()
+    family = fields.get("model", "o1-preview")
     job = Job.objects.create(
         **{
             "organization": project.organization,
             "project": project,
+            "queue_id": queue_of(project, family),
             "created_by": created_by,
             "model": "o1-preview",
             "bound_input_tokens": 100,
@@ -168,6 +172,7 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
     """One row at least of every model, beside what the migrations seed."""
     Team.objects.create(organization=organization, name="Numbers")
     make_quota(finished.job.project, "100")
+    ProjectRateLimit.objects.create(project=finished.job.project, model="o1-preview", requests_per_minute=10)
     TierOverride.objects.create(organization=organization, tier=5, reason="agreed by contract", actor=owner)
     ClosedMonth.objects.create(
         organization=organization,
@@ -179,6 +184,7 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
         seal="0" * 64,
         closed_at=timezone.now(),
     )
+    workers.report("calls@one", slots=100, now=timezone.now())
     credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
     credential.api_key = "sk-the-key-of-the-provider"
     credential.save()

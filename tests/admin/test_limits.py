@@ -320,7 +320,8 @@ def test_terms_of_an_organization(admin: Client, organization: Organization):
         source="a test",
     )
     memberships = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
-    form = {"name": organization.name, "slug": organization.slug, "terms_on": "2040-06-01", **memberships}
+    form = {"name": organization.name, "slug": organization.slug, "terms_on": "2040-06-01", "dispatch_weight": 1}
+    form |= memberships
     page = reverse("admin:accounts_organization_change", args=[organization.pk])
     assert admin.post(page, form).status_code == 302
     assert limit_of(organization) == 123_456

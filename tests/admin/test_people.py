@@ -81,6 +81,7 @@ def test_project_stays_in_its_organization(admin: Client, project: Project, othe
         "name": "renamed",
         "slug": "renamed",
         "provider_project_id": "",
+        "dispatch_weight": 1,
     }
     assert admin.post(reverse("admin:accounts_project_change", args=[project.pk]), form).status_code == 302
     organization = project.organization
@@ -90,7 +91,7 @@ def test_project_stays_in_its_organization(admin: Client, project: Project, othe
 
 def test_teams_do_not_cross_organizations(admin: Client, project: Project, other_project: Project):
     strange = Team.objects.create(organization=other_project.organization, name="Strangers")
-    form = {"name": "x", "slug": "x", "provider_project_id": "", "team": strange.pk}
+    form = {"name": "x", "slug": "x", "provider_project_id": "", "dispatch_weight": 1, "team": strange.pk}
     assert "same organization" in admin.post(reverse("admin:accounts_project_change", args=[project.pk]), form).text
     member = Membership.objects.get(organization=other_project.organization)
     form = {"organization": project.organization_id, "name": "Numbers", "members": [member.pk]}

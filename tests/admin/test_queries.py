@@ -7,7 +7,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts import api_keys
-from accounts.models import Membership, Organization, Payment, Project, ProviderCredential, Team, TierOverride, User
+from accounts.models import (
+    Membership,
+    Organization,
+    Payment,
+    Project,
+    ProjectRateLimit,
+    ProviderCredential,
+    Team,
+    TierOverride,
+    User,
+)
 from jobs.models import Attempt, IdempotencyRecord
 from tests.admin.conftest import finish_job, make_job, make_quota, reserve
 from tests.admin.test_every_page import OURS, page
@@ -25,6 +35,7 @@ def grow(organization: Organization, owner: User, count: int) -> None:
         project = Project.objects.create(organization=other, name=f"P{number}", slug="p")
         api_keys.issue(project, name="k", created_by=user)
         make_quota(project, "100")
+        ProjectRateLimit.objects.create(project=project, model="o1-mini", tokens_per_day=1000)
         make_quota(project, "50", scope="organization", measure="jobs", window="week")
         make_quota(project, "9", scope="member", member=user, measure="tokens", window="day")
         TierOverride.objects.create(organization=other, tier=5, reason="a test", actor=user)

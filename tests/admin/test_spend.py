@@ -38,7 +38,7 @@ def copy_into(month: Month, record: UsageRecord) -> None:
     record.pk, record.reservation = uuid7(), reservation
     record.window_start, record.booked_at = month.window.start, month.window.start + timedelta(days=3)
     record.save(force_insert=True)
-    rollups.add(record)
+    rollups.rebuild(record.organization)
 
 
 def test_figures_equal_the_usage_records(admin: Client, project: Project, organization: Organization):

@@ -1,0 +1,97 @@
+"""What a queued job waits for, as people and programs are told: with numbers, and when it may start."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from billing.amounts import at_most
+from billing.models import Measure
+from billing.money import plain
+from jobs import workers
+from jobs.models import Attempt, Job
+from jobs.queues import rate
+from jobs.states import ATTEMPT_IN_FLIGHT, JobStatus
+
+# Jobs ahead are counted no further.
+MOST_COUNTED = 10_000
+# A queue that starts less than this tells nothing of when its next job will.
+LEAST_STARTS_PER_MINUTE = Decimal("0.01")
+_AHEAD = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM jobs_job WHERE queue_id = %s AND status = 'queued' AND run_after IS NULL
+            AND (order_at, id) < (%s, %s) LIMIT %s
+    ) AS ahead
+"""
+
+
+def waiting_on(job: Job) -> dict[str, Any] | None:
+    """What the job waits for: for itself alone, else with its queue, else for a slot. None once it has left the queue.
+
+    A budget has the job's own requirement beside its figures. Reads nothing but the job's own project and queue.
+    """
+    if job.status != JobStatus.QUEUED:
+        return None
+    if job.project.paused_at is not None:
+        return {"reason": "project_paused", "message": job.project.paused_reason}
+    if job.waiting_on is not None:
+        return dict(job.waiting_on)
+    told = dict(job.queue.waiting_on or {"reason": "capacity"})
+    if told["reason"] == "budget":
+        own = at_most(job.bound_usd, input_tokens=job.bound_input_tokens, output_tokens=job.bound_output_tokens)
+        told["required"] = plain(told["measure"], own.of(Measure(told["measure"])))
+    return told
+
+
+def waiting_in_figures(job: Job, now: datetime) -> dict[str, Any] | None:
+    """The same, with the jobs ahead of it in its queue, the call slots, and when it is expected to start.
+
+    `jobs_ahead` counts up to 10,000, and `more_ahead` says that there are more. `expected_start` is an instant, or None
+    where nothing tells.
+    """
+    told = waiting_on(job)
+    if told is None:
+        return None
+    slots = workers.slots(now)
+    if slots == 0 and told["reason"] != "project_paused":
+        told = {"reason": "capacity"}
+    if told["reason"] == "capacity":
+        told |= {"slots": slots, "in_use": Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()}
+    ahead = None if job.run_after else jobs_ahead(job)
+    more = ahead is not None and ahead > MOST_COUNTED
+    expected = _expected_start(job, told, None if more else ahead, now)
+    return told | {
+        "jobs_ahead": None if ahead is None else min(ahead, MOST_COUNTED),
+        "more_ahead": more,
+        "expected_start": f"{expected:%Y-%m-%dT%H:%M:%SZ}" if expected else None,
+    }
+
+
+def jobs_ahead(job: Job) -> int:
+    """How many jobs of its queue start before it, counted to one more than the most."""
+    with connection.cursor() as cursor:
+        cursor.execute(_AHEAD, [job.queue_id, job.order_at, job.pk, MOST_COUNTED + 1])
+        count: int = cursor.fetchone()[0]
+    return count
+
+
+def _expected_start(job: Job, told: dict[str, Any], ahead: int | None, now: datetime) -> datetime | None:
+    if told["reason"] == "project_paused" or told.get("slots") == 0:
+        return None
+    if job.run_after is not None:
+        return job.run_after
+    if told["reason"] == "budget" and _is_spent(told):
+        return datetime.fromisoformat(told["resets_at"])
+    queue = job.queue
+    per_minute = rate(queue.starts_per_minute, queue.started_at, 0, now)
+    if ahead is None or per_minute < LEAST_STARTS_PER_MINUTE:
+        return None
+    return now + timedelta(minutes=float((ahead + 1) / per_minute))
+
+
+def _is_spent(told: dict[str, Any]) -> bool:
+    """Whether no call under way can make room for the job: what is spent stays spent until the window ends."""
+    if "resets_at" not in told:
+        return False
+    return Decimal(told["spent"]) + Decimal(told["required"]) > Decimal(told["limit"])
