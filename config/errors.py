@@ -25,7 +25,9 @@ from rest_framework.request import Request
 from accounts.errors import DomainError
 from billing.errors import LimitTooSmall, UnknownPrice
 from jobs.api.idempotency_key import IdempotencyKeyInvalid
+from jobs.backlog import COUNTED_EVERY_SECONDS
 from jobs.errors import (
+    BacklogFull,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     MaxCostTooSmall,
@@ -52,8 +54,9 @@ STATUS: Mapping[type[DomainError], int] = {
     IdempotencyKeyInvalid: 400,
     IdempotencyKeyReused: 422,
     IdempotencyKeyInFlight: 409,
+    BacklogFull: 429,
 }
-RETRY_AFTER: Mapping[type[DomainError], int] = {IdempotencyKeyInFlight: 1}
+RETRY_AFTER: Mapping[type[DomainError], int] = {IdempotencyKeyInFlight: 1, BacklogFull: ceil(COUNTED_EVERY_SECONDS)}
 # The database restarts in a few seconds; a pool that is exhausted is free again sooner.
 DATABASE_RETRY_AFTER = 5
 DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)

@@ -37,3 +37,9 @@ class IdempotencyKeyInFlight(DomainError):
     """A request with this Idempotency-Key is still being worked on. Repeat it in a moment to get its answer."""
 
     code = "idempotency_key_in_flight"
+
+
+class BacklogFull(DomainError):
+    """As many jobs of this project are queued as may be. Send it again when some of them have started."""
+
+    code = "backlog_full"

@@ -1,6 +1,7 @@
 """Doing a request once, however often it is sent: same key and request, same answer."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,46 +35,62 @@ def fingerprint_of(method: str, path: str, body: bytes) -> str:
 
 
 def run_once(project: Project, key: str | None, fingerprint: str, work: Callable[[], Answer]) -> Answer:
-    """The answer of `work`, which is done at most once per key; without a key, every time.
+    """The answer of `work`, which is done at most once per key; without a key, every time and as it is.
 
     Record and work commit together, so a crash leaves neither; and work that raises leaves no record, so that a
     corrected request may use the same key. Raises IdempotencyKeyReused for another request under the key, and
     IdempotencyKeyInFlight when the first one does not finish soon.
     """
+    if key is None:
+        return work()
     with transaction.atomic():
-        if key is None:
-            return work()
-        record = _claim(project, key, fingerprint)
-        if record.response_status is not None:
-            if record.fingerprint != fingerprint:
-                raise IdempotencyKeyReused(param="Idempotency-Key")
-            return Answer(record.response_status, record.response_body, is_replay=True)
+        record_id = _claim(project, key, fingerprint)
+        if record_id is None:
+            return _earlier(project, key, fingerprint)
         answer = work()
-        record.response_status, record.response_body = answer.status, answer.body
-        record.save(update_fields=["response_status", "response_body"])
+        with connection.cursor() as cursor:
+            cursor.execute(_ANSWERED, [answer.status, json.dumps(answer.body), record_id])
         return answer
 
 
-def _claim(project: Project, key: str, fingerprint: str) -> IdempotencyRecord:
-    """The record of the key: ours and empty, or the committed one of an earlier request.
+# One statement: the patience is set before the INSERT, which reads its row from there, and taken back after it.
+_CLAIM = """
+    WITH patience AS MATERIALIZED (
+        SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', %s, true) AS during
+    ), claimed AS (
+        INSERT INTO jobs_idempotencyrecord (project_id, key, fingerprint, created_at)
+        SELECT %s, %s, %s, now() FROM patience
+        ON CONFLICT (project_id, key) DO NOTHING
+        RETURNING id
+    )
+    SELECT max(id), set_config('lock_timeout', (SELECT before FROM patience), true) FROM claimed
+"""
+_ANSWERED = "UPDATE jobs_idempotencyrecord SET response_status = %s, response_body = %s::jsonb WHERE id = %s"
+
+
+def _claim(project: Project, key: str, fingerprint: str) -> int | None:
+    """The id of the key's new record, which is ours; None where an earlier request has committed one.
 
     The INSERT waits for a rival that has inserted the same key and not yet committed.
     """
-    table = IdempotencyRecord._meta.db_table
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{WAIT_FOR_FIRST}'")
-            cursor.execute(
-                f"INSERT INTO {table} (project_id, key, fingerprint, created_at) VALUES (%s, %s, %s, now()) "  # noqa: S608
-                "ON CONFLICT (project_id, key) DO NOTHING",
-                [project.pk, key, fingerprint],
-            )
-            cursor.execute("SET LOCAL lock_timeout = DEFAULT")
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM, [WAIT_FOR_FIRST, project.pk, key, fingerprint])
+            record_id: int | None = cursor.fetchone()[0]
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise IdempotencyKeyInFlight(param="Idempotency-Key") from error
         raise
-    return IdempotencyRecord.objects.get(project=project, key=key)
+    return record_id
+
+
+def _earlier(project: Project, key: str, fingerprint: str) -> Answer:
+    """What was answered to the request that has the key."""
+    record = IdempotencyRecord.objects.get(project=project, key=key)
+    if record.fingerprint != fingerprint:
+        raise IdempotencyKeyReused(param="Idempotency-Key")
+    assert record.response_status is not None, "the answer commits with the record"
+    return Answer(record.response_status, record.response_body, is_replay=True)
 
 
 def forget_old() -> int:

@@ -1,6 +1,9 @@
 """T1: a prompt comes in.
 
 It is checked, bounded and queued, and what can never run is refused here, before it costs anything.
+
+A job is let in by what was known a second ago: prices, tiers, limits, the catalogue. Nothing is lost by that, because
+the dispatcher looks again before it holds a cent. A refusal is given after reading anew.
 """
 
 from dataclasses import dataclass, field
@@ -10,22 +13,29 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import ApiKey, Organization
+from accounts.errors import DomainError
+from accounts.models import ApiKey, Organization, Project
+from accounts.remembered import reading_anew, remembered
 from accounts.tiers import Standing, rate_limit, standing, tiers_on
 from billing.amounts import at_most
 from billing.budgets import limits_of, owner_of, state_of
-from billing.clock import database_now
+from billing.clock import nearly_now
 from billing.errors import LimitTooSmall
-from billing.limits import Owner
+from billing.limits import Limit, Owner
 from billing.models import ServiceTier
 from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
-from jobs import catalogue, dispatch
+from jobs import catalogue, waking
+from jobs.backlog import check_room
 from jobs.credentials import access_of
 from jobs.errors import MaxCostTooSmall, RateLimitUnknown, RequestTooLarge
 from jobs.estimates import Bound, bound_of, prompt_size
-from jobs.models import Job, JobContent
+from jobs.insertion import insert
+from jobs.models import Job, JobContent, Queue
+from jobs.queues import queue_of
 from jobs.validation import PromptRequest, RequestRejected, validate, validate_size
+
+_tiers_on, _rate_limit, _price_on = remembered()(tiers_on), remembered()(rate_limit), remembered()(price_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +51,31 @@ class Submission:
 
 
 def submit(api_key: ApiKey, submission: Submission) -> Job:
-    """The queued job. Runs in the caller's transaction; the dispatcher is woken when that commits.
+    """The queued job. One statement writes it, in the caller's transaction if there is one.
 
-    Raises RequestRejected with the provider's own wording, UnknownPrice, RateLimitUnknown, RequestTooLarge,
-    MaxCostTooSmall, and LimitTooSmall where the call would not fit even into an untouched budget.
+    The dispatcher is woken when that has committed. Raises BacklogFull, RequestRejected with the provider's own
+    wording, UnknownPrice, RateLimitUnknown, RequestTooLarge, MaxCostTooSmall, and LimitTooSmall where the call would
+    not fit even into an untouched budget.
     """
     project = api_key.project
-    now = database_now()
+    check_room(project)
+    now = nearly_now()
     if submission.deadline is not None and submission.deadline <= now:
         raise RequestRejected(
             f"The deadline {submission.deadline.isoformat()} has passed; send a later one or none.", param="deadline"
         )
-    bound = check(api_key, submission, now)
-    job = Job.objects.create(
-        organization=project.organization,
+    try:
+        bound = check(api_key, submission, now)
+    except DomainError:
+        # A limit may have been raised or a price added just now.
+        with reading_anew():
+            bound = check(api_key, submission, now)
+    job = Job(
+        organization_id=project.organization_id,
         project=project,
-        api_key=api_key,
-        created_by=api_key.created_by,
+        queue=_queue(project, submission.prompt.model),
+        api_key_id=api_key.pk,
+        created_by_id=api_key.created_by_id,
         model=submission.prompt.model,
         service_tier=submission.service_tier,
         priority=submission.priority,
@@ -70,9 +88,15 @@ def submit(api_key: ApiKey, submission: Submission) -> Job:
         admission_tokens=bound.admission_tokens,
         queued_at=now,
     )
-    JobContent.objects.create(job=job, request=body_for_provider(submission))
-    transaction.on_commit(dispatch.wake)
+    insert(job, JobContent(job=job, request=body_for_provider(submission)))
+    transaction.on_commit(waking.wake)
     return job
+
+
+def _queue(project: Project, model: str) -> Queue:
+    """The queue of the project's jobs for a model, not read: what it waits on is for whoever looks at the job later."""
+    family = catalogue.family_of(model)
+    return Queue(id=queue_of(project, family), project=project, family=family)
 
 
 def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
@@ -81,16 +105,16 @@ def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     organization = project.organization
     day = organization.terms_date(now)
     entry = catalogue.find(prompt.model)
-    stands = standing(organization, now)
+    stands = _standing_of(organization)
     serves_shut_down = access_of(project).serves_shut_down_models
-    validate(prompt, entry, standing=stands, tiers=tiers_on(day), day=day, serves_shut_down_models=serves_shut_down)
+    validate(prompt, entry, standing=stands, tiers=_tiers_on(day), day=day, serves_shut_down_models=serves_shut_down)
     assert entry is not None  # validate refuses an unknown model
     size = prompt_size(prompt)
     validate_size(prompt, entry, prompt_tokens=size.counted_tokens)
-    price = price_on(catalogue.provider_price_names(entry), submission.service_tier, day)
+    price = _price_on(catalogue.provider_price_names(entry), submission.service_tier, day)
     bound = bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=terms_of(price))
     _check_rate_limit(organization, stands, entry, bound, now)
-    _check_budgets(owner_of(api_key, entry.model.name), submission, bound, now)
+    _check_budgets(owner_of(api_key, entry.model.name), submission, bound)
     return bound
 
 
@@ -106,7 +130,7 @@ def body_for_provider(submission: Submission) -> dict[str, Any]:
 def _check_rate_limit(
     organization: Organization, stands: Standing, entry: catalogue.CatalogueEntry, bound: Bound, now: datetime
 ) -> None:
-    limit = rate_limit(stands.tier.number, entry.model.family, organization.terms_date(now))
+    limit = _rate_limit(stands.tier.number, entry.model.family, organization.terms_date(now))
     if limit is None:
         raise RateLimitUnknown(
             f"No rate limit is known for model '{entry.name}' at usage tier {stands.tier.number}, so no call of it may "
@@ -122,7 +146,7 @@ def _check_rate_limit(
         )
 
 
-def _check_budgets(owner: Owner, submission: Submission, bound: Bound, now: datetime) -> None:
+def _check_budgets(owner: Owner, submission: Submission, bound: Bound) -> None:
     if submission.max_cost_usd is not None and bound.usd > submission.max_cost_usd:
         raise MaxCostTooSmall(
             f"One call can cost up to {usd(bound.usd)} USD, more than its max_cost_usd of "
@@ -130,7 +154,7 @@ def _check_budgets(owner: Owner, submission: Submission, bound: Bound, now: date
             param="max_cost_usd",
         )
     amounts = at_most(bound.usd, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens)
-    for limit in limits_of(owner, now):
+    for limit in _limits_of(owner):
         required = amounts.of(limit.measure)
         if limit.is_hard and required > limit.amount:
             raise LimitTooSmall(
@@ -139,3 +163,13 @@ def _check_budgets(owner: Owner, submission: Submission, bound: Bound, now: date
                 "lower max_completion_tokens or have the limit raised.",
                 budget=state_of(limit, None).describe(required),
             )
+
+
+@remembered()
+def _standing_of(organization: Organization) -> Standing:
+    return standing(organization, nearly_now())
+
+
+@remembered()
+def _limits_of(owner: Owner) -> tuple[Limit, ...]:
+    return limits_of(owner, nearly_now())

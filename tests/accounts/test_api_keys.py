@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import api_keys
+from accounts import api_keys, remembered
 from accounts.models import ApiKey
 from tests.accounts.rows import text_of
 
@@ -35,11 +35,33 @@ def test_the_row_shows_the_prefix_and_keeps_only_the_hash(issued):
 
 
 def test_a_key_is_found_by_its_secret_with_all_that_a_request_needs(issued, project, owner, django_assert_num_queries):
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):  # whether it is good, and its rows
         found = api_keys.find(issued.secret, timezone.now())
         assert found == issued.api_key
         assert found.project.organization == project.organization
         assert found.created_by == owner
+
+
+def test_a_key_whose_rows_are_remembered_is_refused_at_once_when_it_is_good_no_more(
+    project, owner, monkeypatch, django_assert_num_queries
+):
+    monkeypatch.setattr(remembered, "is_on", True)
+    monkeypatch.setattr(remembered, "monotonic", lambda: 0.0)  # nothing that is remembered ever grows old
+    now = timezone.now()
+    revoked, expired, orphaned = (
+        api_keys.issue(project, name=name, created_by=owner) for name in ("revoked", "expired", "of one who left")
+    )
+    for issued in (revoked, expired, orphaned):
+        api_keys.find(issued.secret, now)
+        with django_assert_num_queries(1):
+            assert api_keys.find(issued.secret, now) == issued.api_key
+    api_keys.revoke(revoked.api_key)
+    assert api_keys.find(revoked.secret, now) is None
+    ApiKey.objects.filter(pk=expired.api_key.pk).update(expires_at=now)
+    assert api_keys.find(expired.secret, now) is None
+    owner.is_active = False
+    owner.save()
+    assert api_keys.find(orphaned.secret, now) is None
 
 
 def test_nothing_else_finds_it(issued):

@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
 from accounts.dated import in_force
-from accounts.models import Organization, Payment, RateLimit, TierOverride, UsageTier, User
-from accounts.tiers import missing_for, qualified, rate_limit, standing, tiers_on
+from accounts.models import Organization, Payment, Project, ProjectRateLimit, RateLimit, TierOverride, UsageTier, User
+from accounts.tiers import missing_for, project_rate_limits, qualified, rate_limit, standing, tiers_on
 from tests.conftest import SEPTEMBER_2024
 
 pytestmark = pytest.mark.django_db
@@ -249,3 +249,20 @@ def test_a_rate_limit_is_that_of_its_tier_model_and_day():
     assert requests_on(2, date(2025, 6, 1)) == 99
     assert requests_on(3, date(2025, 6, 1)) is None
     assert rate_limit(1, "model-y", date(2025, 6, 1)) is None
+
+
+# --- Of a project alone -----------------------------------------------------------------------------------------------
+def test_projects_limits_are_found_by_project_and_family_in_one_question(customer, django_assert_num_queries):
+    projects = [Project.objects.create(organization=customer, name=slug, slug=slug) for slug in ("a", "b", "c")]
+    for project in projects[:2]:
+        ProjectRateLimit.objects.create(project=project, model="o1-mini", requests_per_minute=10)
+    with django_assert_num_queries(1):
+        found = project_rate_limits([project.pk for project in projects[1:]])
+    assert {key: row.requests_per_minute for key, row in found.items()} == {(projects[1].pk, "o1-mini"): 10}
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day"])
+def test_a_projects_limit_of_nothing_is_refused(customer, limit):
+    project = Project.objects.create(organization=customer, name="a", slug="a")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ProjectRateLimit.objects.create(project=project, model="o1-mini", **{limit: 0})

@@ -14,6 +14,7 @@ from billing.errors import AlreadyReleased, LimitTooSmall, NoSuchReservation, Un
 from config.errors import STATUS, problem_of
 from jobs.api.idempotency_key import IdempotencyKeyInvalid
 from jobs.errors import (
+    BacklogFull,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     MaxCostTooSmall,
@@ -55,6 +56,7 @@ EXPECTED = [
     (IdempotencyKeyInvalid(), 400, "idempotency_key_invalid", set()),
     (IdempotencyKeyReused(), 422, "idempotency_key_reused", set()),
     (IdempotencyKeyInFlight(), 409, "idempotency_key_in_flight", set()),
+    (BacklogFull(limit=5), 429, "backlog_full", {"limit"}),
     (RequestRejected("No.", code="tier_too_low", status=403), 403, "tier_too_low", set()),
     (RequestRejected("No."), 400, "invalid_request", set()),
     (PermissionDenied(), 403, "permission_denied", set()),

@@ -73,7 +73,7 @@ def test_a_request_under_way_is_a_conflict_that_says_when_to_come_back(client, m
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_twenty_at_once_under_one_key_are_one_job(alice, monkeypatch):
-    monkeypatch.setattr("jobs.dispatch.wake", lambda: None)
+    monkeypatch.setattr("jobs.waking.wake", lambda: None)
     barrier = Barrier(20)
 
     def one(_):

@@ -1,6 +1,6 @@
 """Jobs as they are listed, looked at and cancelled."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +13,9 @@ from django.utils import timezone
 from accounts.models import Project
 from billing import ledger
 from billing.pricing import Tokens
-from jobs.models import Attempt, Job, JobContent
+from jobs import waiting, workers
+from jobs.models import Attempt, Job, JobContent, Queue
+from jobs.queues import queue_of
 from tests.conftest import make_claim
 
 D = Decimal
@@ -23,6 +25,7 @@ def make_job(project: Project, *, message: dict[str, Any] | None = None, content
     job = Job.objects.create(
         organization=project.organization,
         project=project,
+        queue_id=queue_of(project, fields.get("model", "o1-preview")),
         created_by=project.api_keys.get().created_by,
         bound_input_tokens=90,
         bound_output_tokens=fields.pop("cap", 32_768),
@@ -126,17 +129,73 @@ def test_a_job_that_failed_shows_why(client, project):
     assert (job["cost"], job["usage"], job["reasoning_share"], job["snapshot"]) == (None, None, None, None)
 
 
-def test_a_queued_job_shows_what_it_waits_for(client, project):
-    waiting = {"reason": "budget", "scope": "project", "required": "1.50"}
-    queued = make_job(project, waiting_on=waiting)
-    assert get(client, queued)["waiting_on"] == waiting
+def tell(job: Job, **fields: Any) -> None:
+    Queue.objects.filter(pk=job.queue_id).update(**fields)
+
+
+@pytest.fixture
+def slots(db) -> None:
+    workers.report("tests", slots=3, now=timezone.now() + timedelta(days=1))
+
+
+def test_a_queued_job_shows_what_it_waits_for_itself_before_what_its_queue_does(client, project, slots):
+    again = timezone.now() + timedelta(seconds=60)
+    retry = {"reason": "retry", "attempts": 2, "error": {"code": "server_error"}}
+    queued = make_job(project, waiting_on=retry, run_after=again)
+    tell(queued, waiting_on={"reason": "limiter_unavailable"})
+    told = get(client, queued)["waiting_on"]
+    assert told == retry | {
+        "jobs_ahead": None,
+        "more_ahead": False,
+        "expected_start": f"{again.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
     Project.objects.filter(pk=project.pk).update(
         paused_at=timezone.now(), paused_reason="A call was dearer than its bound."
     )
-    assert get(client, queued)["waiting_on"] == {
-        "reason": "project_paused",
-        "message": "A call was dearer than its bound.",
+    told = get(client, queued)["waiting_on"]
+    assert (told["reason"], told["message"]) == ("project_paused", "A call was dearer than its bound.")
+    assert told["expected_start"] is None
+
+
+def test_a_queued_job_shows_how_many_are_ahead_of_it_and_when_it_may_start(client, project, slots, monkeypatch):
+    jobs = [make_job(project) for _ in range(5)]
+    first = make_job(project, priority=1)
+    make_job(project, model="o1-mini")  # another line
+    told = get(client, jobs[-1])["waiting_on"]
+    assert told == {
+        "reason": "capacity",
+        "slots": 3,
+        "in_use": 0,
+        "jobs_ahead": 5,
+        "more_ahead": False,
+        "expected_start": None,
     }
+    assert get(client, first)["waiting_on"]["jobs_ahead"] == 0
+    now = timezone.now()
+    tell(first, starts_per_minute=D(6), started_at=now)
+    expected = datetime.fromisoformat(get(client, jobs[-1])["waiting_on"]["expected_start"])
+    assert timedelta(seconds=55) < expected - now < timedelta(seconds=90)  # five ahead, ten seconds for each
+    monkeypatch.setattr(waiting, "MOST_COUNTED", 3)
+    told = get(client, jobs[-1])["waiting_on"]
+    assert (told["jobs_ahead"], told["more_ahead"], told["expected_start"]) == (3, True, None)
+
+
+def test_a_queued_job_shows_its_own_need_beside_the_budget_of_its_queue(client, project, slots):
+    job = make_job(project)
+    budget = {"reason": "budget", "scope": "project", "measure": "usd", "limit": "20.00", "required": "9.00"}
+    budget |= {"spent": "19.00", "held": "0.00", "remaining": "1.00", "resets_at": "2024-10-01T00:00:00Z"}
+    tell(job, waiting_on=budget)
+    told = get(client, job)["waiting_on"]
+    assert (told["required"], told["expected_start"]) == ("1.50", "2024-10-01T00:00:00Z")
+    tell(job, waiting_on=budget | {"spent": "1.00", "held": "18.00"})  # calls under way may make room before
+    assert get(client, job)["waiting_on"]["expected_start"] is None
+
+
+def test_a_queued_job_says_that_no_worker_lives(client, project):
+    job = make_job(project)
+    tell(job, waiting_on={"reason": "rate_limit"}, starts_per_minute=D(6), started_at=timezone.now())
+    told = get(client, job)["waiting_on"]
+    assert (told["reason"], told["slots"], told["expected_start"]) == ("capacity", 0, None)
 
 
 def test_a_usage_without_details_has_no_reasoning(client, project):
@@ -195,11 +254,11 @@ def test_a_page_asks_the_database_the_same_number_of_questions_whatever_its_size
 ):
     make_job(project)
     client.get("/api/v1/jobs")
-    with django_assert_num_queries(2):  # the key, the page
+    with django_assert_num_queries(3):  # whether the key is good, its rows, the page
         client.get("/api/v1/jobs")
     for _ in range(10):
         make_job(project)
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         client.get("/api/v1/jobs")
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from billing.models import Quota
+from jobs import waking
 from jobs.models import Job
 from tests.api.conftest import PROMPT
 
@@ -27,7 +28,7 @@ def test_a_prompt_is_accepted_and_queued(client, project, django_capture_on_comm
     assert set(job) == KEYS
     assert response["Location"] == f"http://testserver/api/v1/jobs/{job['id']}"
     assert (job["object"], job["status"], job["model"]) == ("job", "queued", "o1-preview")
-    assert job["waiting_on"] == {"reason": "queue"}
+    assert job["waiting_on"] == {"reason": "capacity"}
     assert job["bound"].keys() == {"input_tokens", "output_tokens", "cost_usd"}
     assert job["bound"]["output_tokens"] == 32_768
     bound = 15 * Decimal(job["bound"]["input_tokens"]) / 1_000_000 + 60 * Decimal(32_768) / 1_000_000
@@ -35,7 +36,7 @@ def test_a_prompt_is_accepted_and_queued(client, project, django_capture_on_comm
     stored = Job.objects.get(pk=job["id"])
     assert stored.project == project
     assert stored.content.request == {"model": "o1-preview", "messages": [{"role": "user", "content": PROMPT}]}
-    assert len(callbacks) == 1  # the dispatcher is woken when this commits
+    assert callbacks.count(waking.wake) == 1  # the dispatcher is woken when this commits
 
 
 def test_every_field_of_ours_is_taken_and_shown(submit):
