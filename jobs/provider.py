@@ -3,24 +3,24 @@
 An answer, a refusal, nothing sent, or an outcome that is not known.
 """
 
-import itertools
+import asyncio
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import isfinite
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import openai
 from django.conf import settings
-from openai import OpenAI
+from openai import AsyncOpenAI
 
 from billing.pricing import Tokens
 from jobs.credentials import Access
 from jobs.retries import Rejection, is_outcome_known
-from jobs.transport import CONNECTIONS_PER_POOL, call_clock, timed_transport
+from jobs.transport import Sending, Transport, sending
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST = {"response_id": 100, "request_id": 100, "snapshot": 100, "finish_reason": 30}
 # A thousand times the largest context window there is: a bill beyond it is not to be believed.
 MOST_TOKENS = 10**9
+# Accesses whose client is kept; making one costs milliseconds.
+MOST_CLIENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +83,77 @@ class Uncertain(Exception):
         self.request_id = _storable(request_id)[: LONGEST["request_id"]]
 
 
-def call(access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_seconds: float) -> Answer:
+class Clients:
+    """The official client for each access, over the connections of one event loop. Closed when the block ends."""
+
+    def __init__(self) -> None:
+        self._transport: Transport | None = None
+        self._clients: OrderedDict[Access, AsyncOpenAI] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        self._transport = Transport(settings.CALL_CONNECT_TIMEOUT_SECONDS)
+        return self
+
+    async def __aexit__(self, *ended: object) -> None:
+        assert self._transport is not None
+        await self._transport.aclose()
+
+    def client(self, access: Access) -> AsyncOpenAI:
+        """The client for an access; equal ones share it."""
+        found = self._clients.get(access)
+        if found is None:
+            found = self._clients[access] = self._make(access)
+            if len(self._clients) > MOST_CLIENTS:
+                self._clients.popitem(last=False)  # a call that uses it keeps it; the connections are not its own
+        self._clients.move_to_end(access)
+        return found
+
+    def _make(self, access: Access) -> AsyncOpenAI:
+        assert self._transport is not None, "clients are used inside their block"
+        client = AsyncOpenAI(
+            api_key=access.api_key or "unset",  # the provider's own 401 explains it better than the client's exception
+            base_url=access.base_url,
+            organization=access.provider_organization_id,
+            project=access.provider_project_id,
+            max_retries=0,  # a retry of the client's own is a second bill that no attempt knows of
+            http_client=httpx2.AsyncClient(transport=self._transport, follow_redirects=False),
+        )
+        # Where it is given none, the client takes the environment's ids, which belong to the environment's key.
+        client.organization, client.project = access.provider_organization_id, access.provider_project_id
+        return client
+
+
+async def call(
+    clients: Clients, access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_seconds: float
+) -> Answer:
     """The provider's answer to one chat completion, sent exactly once.
 
     Raises Rejected, Unreachable or Uncertain, and nothing else; the whole call ends within the deadline.
     """
-    with call_clock(deadline_seconds) as clock:
-        try:
-            response = _client(access).chat.completions.with_raw_response.create(
-                model=body["model"],
-                messages=body["messages"],
-                # As they were accepted: the client knows the parameters of its own release only.
-                extra_body={name: value for name, value in body.items() if name not in {"model", "messages"}},
+    state = Sending()
+    reset = sending.set(state)
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            response = await clients.client(access).post(
+                "/chat/completions",
+                # As it was accepted: the client's own types know the parameters of its own release only.
+                body=dict(body),
+                cast_to=httpx2.Response,
                 # Support can find a call by it even when its answer was lost (OpenAI API reference, 2026).
-                extra_headers={"X-Client-Request-Id": attempt_id},
+                options={"headers": {"X-Client-Request-Id": attempt_id}},
             )
-        except openai.APIStatusError as error:
-            raise _from_status(error) from error
-        except Exception as error:
-            if not isinstance(error, openai.OpenAIError | httpx2.HTTPError):
-                logger.exception("attempt %s: the client failed in a way it should not", attempt_id)
-            # Whatever went wrong, one thing decides: whether the request had left.
-            if not clock.is_sent:
-                raise Unreachable(_reason(error)) from error
-            code = "timeout" if isinstance(error, openai.APITimeoutError) else "connection_lost"
-            raise Uncertain(code, _reason(error)) from error
-    return _read(response.http_response)
+    except openai.APIStatusError as error:
+        raise _from_status(error) from error
+    except Exception as error:
+        if not isinstance(error, openai.OpenAIError | httpx2.HTTPError | TimeoutError):
+            logger.exception("attempt %s: the client failed in a way it should not", attempt_id)
+        # Whatever went wrong, one thing decides: whether the request had left.
+        if not state.is_sent:
+            raise Unreachable(_reason(error)) from error
+        raise Uncertain("timeout" if isinstance(error, TimeoutError) else "connection_lost", _reason(error)) from error
+    finally:
+        sending.reset(reset)
+    return _read(response)
 
 
 def _read(response: httpx2.Response) -> Answer:
@@ -204,35 +251,3 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"
-
-
-_turn = itertools.count()
-
-
-def _client(access: Access) -> OpenAI:
-    """One of the clients of this access in turn, so that its calls spread over several pools."""
-    clients = _clients(access)
-    return clients[next(_turn) % len(clients)]
-
-
-@lru_cache(maxsize=64)
-def _clients(access: Access) -> tuple[OpenAI, ...]:
-    """Clients with a pool each, about as many as the calls of one process need."""
-    pools = -(-settings.CALL_SLOTS // CONNECTIONS_PER_POOL)
-    return tuple(_make_client(access) for _ in range(pools))
-
-
-def _make_client(access: Access) -> OpenAI:
-    timeout = httpx2.Timeout(settings.CALL_DEADLINE_SECONDS, connect=settings.CALL_CONNECT_TIMEOUT_SECONDS)
-    client = OpenAI(
-        api_key=access.api_key or "unset",  # the provider's own 401 explains it better than the client's exception
-        base_url=access.base_url,
-        organization=access.provider_organization_id,
-        project=access.provider_project_id,
-        max_retries=0,  # a retry of the client's own is a second bill that no attempt knows of
-        timeout=timeout,
-        http_client=httpx2.Client(transport=timed_transport(), timeout=timeout, follow_redirects=False),
-    )
-    # Where it is given none, the client takes the environment's ids, which belong to the environment's key.
-    client.organization, client.project = access.provider_organization_id, access.provider_project_id
-    return client

@@ -5,7 +5,7 @@ Never sent again.
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -22,6 +22,15 @@ logger = logging.getLogger(__name__)
 # Beyond the call's own deadline: time for its worker to book the outcome, a database restart included.
 GRACE_SECONDS = 150.0
 BATCH = 200
+
+
+class Stranded(Protocol):
+    """As much of an attempt as its rescue needs."""
+
+    @property
+    def pk(self) -> UUID: ...
+    @property
+    def job_id(self) -> UUID: ...
 
 
 def rescue() -> int:
@@ -48,7 +57,7 @@ def rescue() -> int:
 
 @transaction.atomic
 def give_back(
-    attempt: Attempt,
+    attempt: Stranded,
     *,
     waiting_on: dict[str, Any] | None,
     after_seconds: float,
@@ -84,7 +93,7 @@ def give_back(
 
 @transaction.atomic
 def put_in_doubt(
-    attempt: Attempt, *, code: str, reason: str, token: UUID | None = None, http_status: int | None = None
+    attempt: Stranded, *, code: str, reason: str, token: UUID | None = None, http_status: int | None = None
 ) -> bool:
     """Notes that nobody knows the outcome of a call. The hold stays, and the call is not sent again."""
     doubted = move_attempt(

@@ -5,12 +5,19 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from jobs import dispatch as dispatching
-from jobs import execution, idempotency, recovery
+from jobs import execution, idempotency, recovery, waking
+from jobs.execution import engine as engines
 
 
 @shared_task(bind=True)
-def call_model(self: Task, attempt_id: str) -> None:
-    execution.execute(UUID(attempt_id), worker=self.request.hostname or "")
+def call_model(self: Task, attempt_ids: list[str]) -> None:
+    ids = [UUID(attempt_id) for attempt_id in attempt_ids]
+    engine = engines.running()
+    if engine is None:  # no worker of calls, which starts one
+        for attempt_id in ids:
+            execution.execute(attempt_id, worker=self.request.hostname or "")
+    elif left := engine.take_on(ids):
+        dispatching.send(left)
 
 
 @shared_task
@@ -21,7 +28,7 @@ def dispatch() -> None:
 @shared_task
 def rescue() -> None:
     if recovery.rescue():
-        dispatching.wake()
+        waking.wake()
 
 
 @shared_task

@@ -1,23 +1,24 @@
-"""The wire under the official client: a deadline for the whole call, and the knowledge whether anything was sent.
+"""The wire under the official client: one event loop holds thousands of connections, and knows what was sent on them.
 
-The client's own timeouts are per read, so a body that trickles outlives them for ever; and an error of its own does not
-say whether the request had left (measured with openai 3.54). Both decide here, at the socket, where they can be known.
+The client's default transport keeps a list of its connections that it searches for every call, so that its cost grows
+with their square; aiohttp's pool does not (docs/decisions/0016). And an error of the client does not say whether the
+request had left: that is noted here, where the connection is handed over.
 """
 
+import asyncio
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from time import monotonic
+from io import BytesIO
 from typing import Any
 
-import httpcore2
+import aiohttp
 import httpx2
 
-# A pool of the HTTP library is quadratic in its open connections: about this many cost least (measured with 2,000
-# calls).
-CONNECTIONS_PER_POOL = 50
+# Idle connections are dropped before the provider drops them: a call on one that is already closed would be in doubt.
+IDLE_SECONDS = 5.0
+LONG_BODY_BYTES = 2**18
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
 # (openai-python issue 3269): probes keep it alive and find out when it is not.
@@ -27,87 +28,74 @@ KEEPALIVE_PROBES = 5
 
 
 @dataclass(slots=True)
-class CallClock:
-    """The instant (monotonic) by which the call under way has to end, and whether its first byte was sent."""
+class Sending:
+    """Whether a call had a connection to send its request on: from then on it may have been billed."""
 
-    ends_at: float
     is_sent: bool = False
 
-    def remaining(self, timeout: float | None) -> float:
-        """Seconds that a step may still take. Raises ReadTimeout when the time is up."""
-        left = self.ends_at - monotonic()
-        if left <= 0:
-            raise httpcore2.ReadTimeout("the call's deadline has passed")
-        return left if timeout is None else min(timeout, left)
+
+sending: ContextVar[Sending | None] = ContextVar("sending", default=None)
 
 
-_clock: ContextVar[CallClock | None] = ContextVar("call_clock", default=None)
+class Connector(aiohttp.TCPConnector):
+    """Connections without an upper limit of their number, kept alive, that note when a call is given one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            limit=0,
+            keepalive_timeout=IDLE_SECONDS,
+            # The trust store and the environment's certificates, as the client's default transport has them.
+            ssl=httpx2.create_ssl_context(),
+            socket_factory=_kept_alive,
+        )
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        connection = await super().connect(*args, **kwargs)
+        call = sending.get()
+        if call is not None:
+            call.is_sent = True
+        return connection
 
 
-@contextmanager
-def call_clock(deadline_seconds: float) -> Iterator[CallClock]:
-    """Times everything that this thread sends and reads inside the block."""
-    clock = CallClock(monotonic() + deadline_seconds)
-    reset = _clock.set(clock)
-    try:
-        yield clock
-    finally:
-        _clock.reset(reset)
+class Transport(httpx2.AsyncBaseTransport):
+    """Carries the client's requests over aiohttp, each sent once and its answer read whole."""
+
+    def __init__(self, connect_timeout_seconds: float) -> None:
+        # The deadline of a call is its caller's; only what is not sent yet has one of its own.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_seconds)
+        self._session = aiohttp.ClientSession(
+            connector=Connector(), timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body: Any = await request.aread()
+        async with self._session.request(
+            request.method,
+            str(request.url),
+            # As they stand: the mapping would look for their encoding anew each time.
+            headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
+            # A long one in pieces, so that the calls of others go on between them.
+            data=BytesIO(body) if len(body) > LONG_BODY_BYTES else body,
+            allow_redirects=False,
+        ) as answer:
+            said = await answer.read()
+        return httpx2.Response(
+            answer.status, headers=answer.raw_headers, stream=httpx2.ByteStream(said), request=request
+        )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+        # What was just closed is told so in the loop's next round, which the end of the loop would cut off.
+        await asyncio.sleep(0)
 
 
-class _TimedStream(httpcore2.NetworkStream):
-    """A connection that obeys the clock of whichever call is using it."""
-
-    def __init__(self, stream: httpcore2.NetworkStream):
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        clock = _clock.get()
-        return self._stream.read(max_bytes, clock.remaining(timeout) if clock else timeout)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        clock = _clock.get()
-        if clock is not None:
-            timeout = clock.remaining(timeout)
-            clock.is_sent = clock.is_sent or bool(buffer)
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
-        return _TimedStream(self._stream.start_tls(*args, **kwargs))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _TimedBackend(httpcore2.NetworkBackend):
-    def __init__(self, backend: httpcore2.NetworkBackend):
-        self._backend = backend
-
-    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
-        return _TimedStream(self._backend.connect_tcp(*args, **kwargs))
-
-    def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
-        return _TimedStream(self._backend.connect_unix_socket(*args, **kwargs))
-
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
-
-
-def timed_transport() -> httpx2.HTTPTransport:
-    """A transport with one pool of its own, TCP keepalive, and the clock under every connection."""
-    transport = httpx2.HTTPTransport(
-        limits=httpx2.Limits(
-            max_connections=None, max_keepalive_connections=CONNECTIONS_PER_POOL, keepalive_expiry=5.0
-        ),
-        socket_options=list(_keepalive()),
-    )
-    # The library takes a network backend only from a pool that one builds whole; tests hold this line to its purpose.
-    pool = transport._pool
-    pool._network_backend = _TimedBackend(pool._network_backend)
-    return transport
+def _kept_alive(address: Any) -> socket.socket:
+    """A socket for an address, which probes its connection."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    for level, option, value in _keepalive():
+        made.setsockopt(level, option, value)
+    return made
 
 
 def _keepalive() -> Iterable[tuple[int, int, int]]:

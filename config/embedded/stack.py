@@ -60,7 +60,7 @@ def bring_up(supervisor: Supervisor, place: Place, port: int) -> Stack:
     credentials = _bootstrap(supervisor, place)
     say("starting the workers and the web server")
     address = f"http://127.0.0.1:{port}"
-    for program in (*_workers(supervisor.environment), _web(port, address)):
+    for program in (*workers(), _web(port, address)):
         supervisor.begin(program)
     supervisor.wait_for_begun()
     ours = {name: value for name, value in supervisor.environment.items() if os.environ.get(name) != value}
@@ -112,9 +112,7 @@ def _step(supervisor: Supervisor, name: str, command: tuple[str, ...], *, secret
     return ended.output
 
 
-def _workers(environment: Mapping[str, str]) -> list[Program]:
-    threads = environment.get("BURSAR_CALL_THREADS") or "100"
-
+def workers() -> list[Program]:
     def worker(queue: str, concurrency: str, grace_seconds: float) -> Program:
         return Program(
             name=f"worker-{queue}",
@@ -137,7 +135,7 @@ def _workers(environment: Mapping[str, str]) -> list[Program]:
 
     beat = Program(name="beat", command=(*_CELERY, "beat", "--loglevel", "INFO"), tier=Tier.BURSAR)
     # A call under way is paid for: it gets time to come home before the worker is killed.
-    return [worker("calls", threads, 60.0), worker("control", "4", 15.0), beat]
+    return [worker("calls", "2", 60.0), worker("control", "4", 15.0), beat]
 
 
 def _web(port: int, address: str) -> Program:

@@ -1,15 +1,17 @@
 """Stories of jobs: the real path from submission to settlement, against the simulator over a real socket."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import ApiKey
 from config.simulator.running import RunningSimulator
-from jobs import dispatch, execution, limiter
+from jobs import dispatch, execution, limiter, workers
 from jobs.models import Attempt, Job
 from jobs.states import AttemptStatus
 from jobs.submission import Submission, submit
@@ -79,6 +81,17 @@ class Path:
 
 
 @pytest.fixture
-def path(alice, simulator, monkeypatch) -> Path:
+def slots(db) -> Callable[[int], None]:
+    """Says how many calls a worker that never falls silent can hold: a hundred, until told otherwise."""
+
+    def have(count: int) -> None:
+        workers.report("tests", slots=count, now=timezone.now() + timedelta(days=1))
+
+    have(100)
+    return have
+
+
+@pytest.fixture
+def path(alice, simulator, slots, monkeypatch) -> Path:
     monkeypatch.setattr(dispatch, "send", lambda attempt_ids: None)
     return Path(alice.api_key.api_key, simulator)

@@ -33,14 +33,14 @@ def environment(simulator: RunningSimulator, **more: str) -> dict[str, str]:
 
 @contextmanager
 def worker(
-    queue: str, simulator: RunningSimulator, *, threads: int = 16, **more: str
+    queue: str, simulator: RunningSimulator, *, slots: int = 16, **more: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A Celery worker that listens when this returns, and is killed at the end, if it is still there."""
     name = f"{queue}-{time.time_ns()}@test"
     command = [sys.executable, "-m", "celery", "-A", "config.celery", "worker", "-Q", queue, "-P", "threads"]
-    command += ["-c", str(threads), "-n", name, "--without-gossip", "--without-mingle"]
+    command += ["-c", "2", "-n", name, "--without-gossip", "--without-mingle"]
     command += ["--loglevel", "WARNING"]
-    process = subprocess.Popen(command, cwd=CHECKOUT, env=environment(simulator, **more))
+    process = subprocess.Popen(command, cwd=CHECKOUT, env=environment(simulator, BURSAR_CALL_SLOTS=str(slots), **more))
     try:
         eventually(lambda: bool(current_app.control.ping(destination=[name], timeout=0.5)))
         yield process

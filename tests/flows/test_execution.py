@@ -1,12 +1,14 @@
 """An attempt from its claim to its booking: what a worker does when its turn, its limiter or its database is away."""
 
+import asyncio
 import logging
-import time
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
@@ -17,6 +19,9 @@ from billing.models import Budget, LedgerEntry, Reservation, UsageRecord
 from billing.pricing import Tokens
 from config.simulator.running import RunningSimulator
 from jobs import crash_points, dispatch, execution, limiter, provider, recovery
+from jobs.execution import booking, calls
+from jobs.execution.booking import settle_all
+from jobs.execution.claims import Call, begin_all, claim
 from jobs.limiter import Go, Never, NotYet
 from jobs.models import Attempt, Job, LanguageModel
 from jobs.provider import Answer, Rejected, Uncertain
@@ -45,6 +50,14 @@ def run_without_error(path) -> None:
         pytest.fail(ascii(error), pytrace=False)
 
 
+def settle(call: Call, came: Answer) -> UsageRecord | None:
+    return next(iter(settle_all([(call, came)])), None)
+
+
+def with_another_token(call: Call) -> Call:
+    return replace(call, token=uuid4())
+
+
 def answer(message: object = "Mexico City", **changes) -> Answer:
     fields = {
         "response_id": "chatcmpl-1",
@@ -60,13 +73,12 @@ def answer(message: object = "Mexico City", **changes) -> Answer:
 
 @pytest.fixture
 def calling(path):
-    """An attempt whose call has begun, and the token of its worker."""
+    """A call that has begun."""
     path.submit()
     (attempt,) = path.dispatch()
-    token = uuid4()
-    attempt = execution._claim(attempt.pk, token, "tests")
-    assert execution._begin(attempt, token)
-    return attempt, token
+    (call,) = claim([attempt.pk], worker="tests")
+    assert begin_all([call]) == [True]
+    return call
 
 
 # --- The turn ---------------------------------------------------------------------------------------------------------
@@ -83,7 +95,7 @@ def test_an_attempt_whose_turn_is_too_far_away_is_given_back_without_a_trace_of_
 ):
     job = path.submit()
     (attempt,) = path.dispatch()
-    monkeypatch.setattr(limiter, "admit", lambda *args, **kwargs: admission)
+    monkeypatch.setattr(limiter, "admit_all", lambda askings: [admission for _ in askings])
     execution.execute(attempt.pk, worker="tests")
     assert reload(job).status == "queued"
     assert job.waiting_on == {"reason": "rate_limit", "limit": "tokens_per_minute", "model": "o1-mini"}
@@ -98,7 +110,7 @@ def test_waiting_for_a_turn_uses_up_no_try(path, monkeypatch, settings):
     settings.MAX_ATTEMPTS = 2
     job = path.submit()
     with monkeypatch.context() as patch:
-        patch.setattr(limiter, "admit", lambda *args, **kwargs: NotYet(1.0, "requests_per_minute"))
+        patch.setattr(limiter, "admit_all", lambda askings: [NotYet(1.0, "requests_per_minute") for _ in askings])
         for _ in range(5):
             path.run()
             Job.objects.update(run_after=None)
@@ -125,18 +137,25 @@ def test_an_attempt_whose_rate_limit_has_gone_is_given_back(path):
 def test_a_worker_that_waits_long_for_its_turn_keeps_its_claim(path, monkeypatch, settings):
     job = path.submit()
     (attempt,) = path.dispatch()
-    monkeypatch.setattr(limiter, "admit", lambda *args, **kwargs: Go(9.0))
-    monkeypatch.setattr(execution.time, "sleep", lambda seconds: None)
+    settings.ADMISSION_HORIZON_SECONDS = 9.0
+    waited = []
+
+    async def wait(stopping, seconds):
+        waited.append(seconds)
+        return False
+
+    monkeypatch.setattr(limiter, "admit_all", lambda askings: [Go(9.0) for _ in askings])
+    monkeypatch.setattr(calls, "_is_told_to_stop", wait)
     leases = []
-    begin = execution._begin
 
-    def begins(ours, token):
+    def begins(ours):
         leases.append(Attempt.objects.get().lease_expires_at - database_now())
-        return begin(ours, token)
+        return begin_all(ours)
 
-    monkeypatch.setattr(execution, "_begin", begins)
+    monkeypatch.setattr(calls, "begin_all", begins)
     execution.execute(attempt.pk, worker="tests")
     assert reload(job).status == "succeeded"
+    assert 8.0 < waited[0] <= 9.0
     assert leases[0] >= timedelta(seconds=settings.CLAIM_LEASE_SECONDS + 9 - 2)
 
 
@@ -149,6 +168,13 @@ def test_a_model_that_left_the_catalogue_after_its_claim_is_still_called_and_boo
     assert job.total_usd == UsageRecord.objects.get().total_usd
 
 
+def giving(came: Answer):
+    async def call(*args, **kwargs):
+        return came
+
+    return call
+
+
 # --- Who may write ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("attempt_id", [uuid4()])
 def test_a_message_for_an_attempt_that_does_not_exist_changes_nothing(db, attempt_id):
@@ -159,66 +185,63 @@ def test_a_message_for_an_attempt_that_does_not_exist_changes_nothing(db, attemp
 def test_an_attempt_is_claimed_once_and_not_after_its_lease(path):
     path.submit()
     (attempt,) = path.dispatch()
-    assert execution._claim(attempt.pk, uuid4(), "first").worker == "first"
-    assert execution._claim(attempt.pk, uuid4(), "second") is None
+    (call,) = claim([attempt.pk, attempt.pk, uuid4()], worker="first")
+    assert Attempt.objects.get(worker="first").fencing_token == call.token
+    assert claim([attempt.pk], worker="second") == []
     Attempt.objects.update(fencing_token=None, lease_expires_at=database_now())
-    assert execution._claim(attempt.pk, uuid4(), "late") is None
+    assert claim([attempt.pk], worker="late") == []
 
 
 def test_a_worker_with_another_token_changes_nothing(path, calling):
-    attempt, token = calling
-    stranger = uuid4()
+    stranger = with_another_token(calling)
     rejection = Rejection(status=400, code="c", type="t", message="no")
     before = list(Attempt.objects.values())
-    assert execution.settle(attempt, stranger, answer()) is None
-    assert recovery.put_in_doubt(attempt, code="c", reason="r", token=stranger) is False
-    execution._reject(attempt, stranger, rejection, Fail(), request_id="")
+    assert settle(stranger, answer()) is None
+    assert recovery.put_in_doubt(stranger, code="c", reason="r", token=stranger.token) is False
+    booking._reject(stranger, rejection, Fail(), request_id="")
     assert list(Attempt.objects.values()) == before
     assert not UsageRecord.objects.exists()
     assert Reservation.objects.get().status == "open"
-    assert execution.settle(attempt, token, answer()).total_usd > 0
+    assert settle(calling, answer()).total_usd > 0
     assert Job.objects.get().status == "succeeded"
 
 
 def test_a_worker_with_another_token_neither_begins_nor_gives_back(path):
     path.submit()
     (attempt,) = path.dispatch()
-    token, stranger = uuid4(), uuid4()
-    execution._claim(attempt.pk, token, "tests")
-    assert execution._begin(attempt, stranger) is False
-    assert recovery.give_back(attempt, waiting_on=None, after_seconds=0.0, token=stranger) is False
+    (call,) = claim([attempt.pk], worker="tests")
+    stranger = with_another_token(call)
+    assert begin_all([stranger]) == [False]
+    assert recovery.give_back(stranger, waiting_on=None, after_seconds=0.0, token=stranger.token) is False
     assert Reservation.objects.get().status == "open"
-    assert execution._begin(attempt, token) is True
+    assert begin_all([stranger, call]) == [False, True]
 
 
 def test_a_call_begins_once(path, calling):
-    attempt, token = calling
-    assert execution._begin(attempt, token) is False
-    assert recovery.give_back(attempt, waiting_on=None, after_seconds=0.0, token=token) is False
-    assert recovery.give_back(attempt, waiting_on=None, after_seconds=0.0) is False
+    assert begin_all([calling]) == [False]
+    assert recovery.give_back(calling, waiting_on=None, after_seconds=0.0, token=calling.token) is False
+    assert recovery.give_back(calling, waiting_on=None, after_seconds=0.0) is False
     assert Reservation.objects.get().status == "open"
     assert Job.objects.get().status == "running"
 
 
 def test_what_was_answered_is_neither_put_in_doubt_nor_refused_any_more(path, calling):
-    attempt, token = calling
-    record = execution.settle(attempt, token, answer())
-    assert execution.settle(attempt, token, answer()) is None
-    assert recovery.put_in_doubt(attempt, code="c", reason="r") is False
-    execution._reject(attempt, token, Rejection(500, "c", "t", "m"), Retry(1.0), request_id="")
+    record = settle(calling, answer())
+    assert settle(calling, answer()) is None
+    assert recovery.put_in_doubt(calling, code="c", reason="r") is False
+    booking._reject(calling, Rejection(500, "c", "t", "m"), Retry(1.0), request_id="")
     assert Job.objects.get().status == "succeeded"
     assert UsageRecord.objects.get() == record
     assert nothing_is_held()
 
 
 def test_an_answer_that_comes_after_a_person_decided_is_not_booked_in_silence(path, calling, caplog):
-    attempt, token = calling
-    recovery.put_in_doubt(attempt, code="worker_lost", reason="for the test", token=token)
-    move_attempt(attempt.pk, to=AttemptStatus.RESOLVED, come_from=AttemptStatus.IN_DOUBT, finished_at=timezone.now())
-    ledger.release(attempt.pk, reason="decided by a person")
+    recovery.put_in_doubt(calling, code="worker_lost", reason="for the test", token=calling.token)
+    move_attempt(calling.pk, to=AttemptStatus.RESOLVED, come_from=AttemptStatus.IN_DOUBT, finished_at=timezone.now())
+    ledger.release(calling.pk, reason="decided by a person")
     with caplog.at_level(logging.WARNING):
-        assert execution.settle(attempt, token, answer()) is None
-    assert str(attempt.pk) in caplog.text
+        assert settle(calling, answer()) is None
+    assert str(calling.pk) in caplog.text
     assert not UsageRecord.objects.exists()
     assert nothing_is_held()
 
@@ -235,11 +258,10 @@ def test_a_job_that_has_moved_on_is_not_moved_from_where_it_was(path):
 def test_a_late_answer_of_a_worker_whose_attempt_was_given_back_is_not_booked(path):
     path.submit()
     (attempt,) = path.dispatch()
-    token = uuid4()
-    execution._claim(attempt.pk, token, "tests")
+    (call,) = claim([attempt.pk], worker="tests")
     Attempt.objects.update(lease_expires_at=database_now())
     assert recovery.rescue() == 1
-    assert execution.settle(attempt, token, answer()) is None
+    assert settle(call, answer()) is None
     assert Job.objects.get().status == "queued"
 
 
@@ -254,17 +276,15 @@ def test_a_late_answer_of_a_worker_whose_attempt_was_given_back_is_not_booked(pa
     ],
 )
 def test_an_answer_that_was_cut_off_is_incomplete(path, calling, finish_reason, status):
-    attempt, token = calling
-    execution.settle(attempt, token, answer(finish_reason=finish_reason))
+    settle(calling, answer(finish_reason=finish_reason))
     job = Job.objects.get()
     assert (job.status, job.finish_reason) == (status, finish_reason)
     assert job.finished_at is not None
 
 
 def test_an_empty_answer_is_paid_and_marked(path, calling):
-    attempt, token = calling
     empty = answer("", finish_reason="length", tokens=Tokens(43, 0, 300, 300))
-    record = execution.settle(attempt, token, empty)
+    record = settle(calling, empty)
     assert record.is_empty
     assert Job.objects.get().is_empty
     assert record.output_usd == 0
@@ -286,7 +306,7 @@ def test_an_empty_answer_is_paid_and_marked(path, calling):
 )
 def test_an_answer_that_the_database_cannot_hold_as_it_is_is_booked_all_the_same(path, monkeypatch, strange):
     job = path.submit()
-    monkeypatch.setattr(provider, "call", lambda *args, **kwargs: strange)
+    monkeypatch.setattr(provider, "call", giving(strange))
     run_without_error(path)
     assert reload(job).status == "succeeded"
     assert UsageRecord.objects.count() == 1
@@ -304,7 +324,7 @@ def test_an_answer_that_the_database_cannot_hold_as_it_is_is_booked_all_the_same
 def test_a_refusal_that_the_database_cannot_hold_as_it_is_gives_the_hold_back_all_the_same(
     path, monkeypatch, rejection
 ):
-    def refuse(*args, **kwargs):
+    async def refuse(*args, **kwargs):
         raise Rejected(rejection, "r" * 101)
 
     job = path.submit()
@@ -315,7 +335,7 @@ def test_a_refusal_that_the_database_cannot_hold_as_it_is_gives_the_hold_back_al
 
 
 def test_a_long_refusal_is_kept_whole_with_the_job_and_shortened_with_the_attempt(path, monkeypatch):
-    def refuse(*args, **kwargs):
+    async def refuse(*args, **kwargs):
         raise Rejected(Rejection(400, "c" * 400, "t", "m" * 5000, param="messages"), "req_1")
 
     job = path.submit()
@@ -327,7 +347,7 @@ def test_a_long_refusal_is_kept_whole_with_the_job_and_shortened_with_the_attemp
 
 
 def test_a_doubt_with_a_long_reason_is_noted(path, monkeypatch):
-    def doubt(*args, **kwargs):
+    async def doubt(*args, **kwargs):
         raise Uncertain("gateway_error", "x" * 5000, status=502)
 
     job = path.submit()
@@ -365,11 +385,16 @@ def test_hold_back_says_when_redis_is_away(monkeypatch):
         limiter.hold_back("account", "o1-mini", 1.0)
 
 
+def body_of(attempt: Attempt) -> dict[str, object]:
+    (call,) = claim([attempt.pk], worker="tests")
+    return call.body
+
+
 # --- What goes with the call ------------------------------------------------------------------------------------------
 def test_where_the_model_stores_completions_the_call_can_be_found_by_its_attempt(path):
     job = path.submit("gpt-4o-mini", metadata={"team": "data"})
     (attempt,) = path.dispatch()
-    body = execution._body(job, attempt)
+    body = body_of(attempt)
     assert body["store"] is True
     assert body["metadata"] == {"team": "data", "job_id": str(job.pk), "attempt_id": str(attempt.pk)}
     assert job.content.request["metadata"] == {"team": "data"}
@@ -381,27 +406,27 @@ def test_where_it_does_not_nothing_is_added(path):
     model.save()
     job = path.submit("o1-mini")
     (attempt,) = path.dispatch()
-    assert execution._body(job, attempt) == job.content.request
+    assert body_of(attempt) == job.content.request
 
 
 def test_a_deployment_may_keep_the_provider_from_storing(path, settings):
     settings.STORE_COMPLETIONS = False
     job = path.submit("gpt-4o-mini")
     (attempt,) = path.dispatch()
-    assert execution._body(job, attempt) == job.content.request
+    assert body_of(attempt) == job.content.request
 
 
 def test_a_callers_own_wish_not_to_store_is_kept(path):
-    job = path.submit("gpt-4o-mini", store=False)
+    path.submit("gpt-4o-mini", store=False)
     (attempt,) = path.dispatch()
-    assert execution._body(job, attempt)["store"] is False
+    assert body_of(attempt)["store"] is False
 
 
 # --- A database that is away ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_an_outcome_waits_for_the_database(monkeypatch, error):
     pauses: list[float] = []
-    monkeypatch.setattr(execution.time, "sleep", pauses.append)
+    monkeypatch.setattr(booking.time, "sleep", pauses.append)
     outcomes = iter([error("restarting")] * 8 + [None])
 
     def write() -> None:
@@ -409,29 +434,29 @@ def test_an_outcome_waits_for_the_database(monkeypatch, error):
         if outcome is not None:
             raise outcome
 
-    execution._book(write)
+    booking._book(write)
     assert next(outcomes, "written") == "written"
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
 def test_the_waiting_ends(monkeypatch):
-    monkeypatch.setattr(execution, "BOOKING_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(booking, "BOOKING_PATIENCE_SECONDS", -1.0)
 
     def write() -> None:
         raise OperationalError("gone for good")
 
     with pytest.raises(OperationalError, match="gone for good"):
-        execution._book(write)
+        booking._book(write)
 
 
 def test_a_mistake_of_ours_is_not_repeated(monkeypatch):
-    monkeypatch.setattr(execution.time, "sleep", lambda seconds: pytest.fail("nothing to wait for"))
+    monkeypatch.setattr(booking.time, "sleep", lambda seconds: pytest.fail("nothing to wait for"))
 
     def write() -> None:
         raise ValueError("a mistake")
 
     with pytest.raises(ValueError, match="a mistake"):
-        execution._book(write)
+        booking._book(write)
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -440,15 +465,18 @@ def test_a_connection_that_dies_during_the_call_costs_no_answer(path, monkeypatc
     (attempt,) = path.dispatch()
     call = provider.call
 
-    def cut_meanwhile(*args, **kwargs):
+    def cut() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             (pid,) = cursor.fetchone()
         with connection.copy().cursor() as another:
             another.execute("SELECT pg_terminate_backend(%s)", [pid])
             another.connection.close()
-        time.sleep(0.2)
-        return call(*args, **kwargs)
+
+    async def cut_meanwhile(*args, **kwargs):
+        await sync_to_async(cut)()
+        await asyncio.sleep(0.2)
+        return await call(*args, **kwargs)
 
     monkeypatch.setattr(provider, "call", cut_meanwhile)
     execution.execute(attempt.pk, worker="tests")

@@ -2,6 +2,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from accounts.models import RateLimit
@@ -10,7 +11,9 @@ from billing.models import Budget, LedgerEntry, Price, Quota, Reservation, Usage
 from jobs import dispatch, execution, limiter, recovery
 from jobs.cancellation import cancel
 from jobs.errors import MaxCostTooSmall, NotCancellable, RateLimitUnknown, RequestTooLarge
-from jobs.models import Attempt, Job
+from jobs.execution import booking, calls
+from jobs.execution.claims import begin_all, claim
+from jobs.models import Attempt, Job, Queue
 from jobs.validation import RequestRejected
 
 D = Decimal
@@ -126,7 +129,7 @@ def test_retry_after_is_honoured_by_the_job_and_holds_back_the_family(path):
     other = path.submit()
     path.run()
     assert reload(other).status == "queued"
-    assert other.waiting_on["reason"] == "rate_limit"
+    assert other.queue.waiting_on["reason"] == "rate_limit"
 
 
 def test_a_final_error_fails_the_job_with_the_providers_code(path):
@@ -191,14 +194,14 @@ def test_a_call_ends_at_its_deadline_however_the_provider_stalls(path, settings,
 def test_an_answer_that_comes_after_the_doubt_is_booked(path, monkeypatch):
     job = path.submit()
     (attempt,) = path.dispatch()
-    settle = execution.settle
+    settle_all = booking.settle_all
 
     def doubted_first(*args):
         recovery.put_in_doubt(attempt, code="worker_lost", reason="for the test")
         assert reload(job).status == "in_doubt"
-        return settle(*args)
+        return settle_all(*args)
 
-    monkeypatch.setattr(execution, "settle", doubted_first)
+    monkeypatch.setattr(booking, "settle_all", doubted_first)
     execution.execute(attempt.pk, worker="tests")
     assert reload(job).status == "succeeded"
     assert job.attempts.get().status == "resolved"
@@ -224,12 +227,15 @@ def test_a_worker_that_was_presumed_dead_does_not_call(path, monkeypatch):
     job = path.submit()
     (attempt,) = path.dispatch()
 
-    def rescued_while_waiting(*args):
+    def rescue() -> None:
         Attempt.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
         assert recovery.rescue() == 1
-        return True
 
-    monkeypatch.setattr(execution, "_await_turn", rescued_while_waiting)
+    async def rescued_while_waiting(*args):
+        await sync_to_async(rescue)()
+        return False
+
+    monkeypatch.setattr(calls, "_is_told_to_stop", rescued_while_waiting)
     execution.execute(attempt.pk, worker="tests")
     assert path.simulator.counters()["requests"] == 0
     assert reload(job).status == "queued"
@@ -238,9 +244,7 @@ def test_a_worker_that_was_presumed_dead_does_not_call(path, monkeypatch):
 def test_an_attempt_that_was_calling_is_put_in_doubt_long_after_its_deadline(path, settings):
     job = path.submit()
     (attempt,) = path.dispatch()
-    token = attempt.pk
-    assert execution._claim(attempt.pk, token, "tests")
-    assert execution._begin(attempt, token)
+    assert begin_all(claim([attempt.pk], worker="tests")) == [True]
     assert recovery.rescue() == 0
     beyond = settings.CALL_DEADLINE_SECONDS + recovery.GRACE_SECONDS + 600
     Attempt.objects.update(calling_at=timezone.now() - timedelta(seconds=beyond))
@@ -256,25 +260,25 @@ def test_of_two_jobs_that_fit_only_one_at_a_time_one_runs_and_the_other_says_wha
     path.dispatch()
     running, waiting = sorted((reload(job) for job in jobs), key=lambda job: job.status, reverse=True)
     assert (running.status, waiting.status) == ("running", "queued")
-    told = waiting.waiting_on
+    told = waiting.queue.waiting_on
     assert (told["reason"], told["scope"], told["name"]) == ("budget", "project", "Alice research")
     assert D(told["held"]) + D(told["required"]) > D(told["limit"]) == 1
     path.run()
-    Job.objects.update(run_after=None)
+    Queue.objects.update(retry_at=None)
     path.run()
     assert {reload(job).status for job in jobs} == {"succeeded"}
 
 
-def test_no_more_calls_start_than_there_are_slots(path, settings):
-    settings.CALL_SLOTS = 3
+def test_no_more_calls_start_than_there_are_slots(path, slots):
+    slots(3)
     for _ in range(5):
         path.submit()
     assert len(path.dispatch()) == 3
     assert dispatch.dispatch() == 0
 
 
-def test_projects_take_turns_and_priority_goes_first_within_one(path, alice, bob, settings):
-    settings.CALL_SLOTS = 4
+def test_projects_take_turns_and_priority_goes_first_within_one(path, alice, bob, slots):
+    slots(4)
     flood = [path.submit(priority=priority) for priority in (0, 0, 5, 0)]
     path.api_key = bob.api_key.api_key
     quiet = path.submit()
@@ -312,12 +316,11 @@ def test_with_redis_away_nothing_is_sent_and_jobs_say_so(path, monkeypatch):
 
     job = path.submit()
     with monkeypatch.context() as patch:
-        patch.setattr(limiter, "look", away)
+        patch.setattr(limiter, "room", away)
         assert path.dispatch() == []
-        assert reload(job).waiting_on == {"reason": "limiter_unavailable"}
-    Job.objects.update(run_after=None)
+        assert reload(job).queue.waiting_on == {"reason": "limiter_unavailable"}
     (attempt,) = path.dispatch()
-    monkeypatch.setattr(limiter, "admit", away)
+    monkeypatch.setattr(limiter, "admit_all", away)
     execution.execute(attempt.pk, worker="tests")
     assert reload(job).status == "queued"
     assert path.simulator.counters()["requests"] == 0

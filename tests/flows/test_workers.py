@@ -18,8 +18,9 @@ pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
 
 @pytest.fixture(autouse=True)
-def _empty_broker() -> None:
+def _empty_broker(slots) -> None:
     limiter.connection().flushdb()
+    limiter.connection().set(limiter.BORN_KEY, "0.000")
 
 
 def submit_job(tenant: Tenant, prompt: str = "What is the capital of Mexico?", model: str = "o1-mini", **more) -> Job:
@@ -78,7 +79,7 @@ def test_two_jobs_raced_by_two_workers_against_one_dollar_run_one_at_a_time(alic
             statuses = sorted(Job.objects.values_list("status", flat=True))
             assert statuses == ["queued", "running"]
             waiting = Job.objects.get(status="queued")
-            assert waiting.waiting_on["reason"] == "budget"
+            assert waiting.queue.waiting_on["reason"] == "budget"
             eventually(lambda: finished(2))
     finally:
         simulator.set_latency(0.0)
@@ -87,28 +88,28 @@ def test_two_jobs_raced_by_two_workers_against_one_dollar_run_one_at_a_time(alic
     assert spent == sum(Job.objects.get(pk=job.pk).total_usd for job in jobs) <= 1
 
 
-def test_calls_under_way_hold_no_database_connection(alice, simulator, settings):
-    settings.CALL_SLOTS = 24
+def test_calls_under_way_hold_no_database_connection(alice, simulator, slots):
+    slots(24)
     simulator.set_latency(4.0)
     for number in range(24):
         submit_job(alice, f"Question {number}")
     try:
-        with worker("calls", simulator, threads=24, BURSAR_DATABASE_POOL="2"):
+        with worker("calls", simulator, slots=24, BURSAR_DATABASE_POOL="2"):
             eventually(lambda: finished(24))
     finally:
         simulator.set_latency(0.0)
     assert simulator.counters()["max_in_flight"] == 24
 
 
-def test_two_hundred_jobs_at_500_a_minute_meet_no_429_and_every_sum_is_equal(alice, settings):
+def test_two_hundred_jobs_at_500_a_minute_meet_no_429_and_every_sum_is_equal(alice, settings, slots):
     """The provider's limits are on, and its buckets are as full as they can be from the calls before."""
-    settings.CALL_SLOTS = 64
+    slots(64)
     with RunningSimulator(enforce_limits=True, latency=(0.05, 0.2)) as simulator:
         settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = simulator.base_url, "sk-simulator"
         settings.PROVIDER_SERVES_SHUT_DOWN_MODELS = True
         for number in range(200):
             submit_job(alice, f"Question {number}: what is {number} squared?", model="o1-preview")
-        with worker("calls", simulator, threads=32), worker("calls", simulator, threads=32):
+        with worker("calls", simulator, slots=32), worker("calls", simulator, slots=32):
             eventually(lambda: finished(200), seconds=110)
         counters, bill = simulator.counters(), simulator.bill()
     assert set(Job.objects.values_list("status", flat=True)) == {"succeeded"}

@@ -1,18 +1,16 @@
 """What came of a call: read from the bytes on the wire, the malformed ones above all."""
 
+import asyncio
 import gzip
 import json
 import socket
-import time
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import pytest
 
 from jobs import provider, transport
 from jobs.credentials import Access
-from jobs.provider import Answer, Rejected, Uncertain, Unreachable, call
+from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable, call
 from tests.jobs.wire import Wire, answering, read_request, response, serving
 
 BODY = {"model": "o1-mini", "messages": [{"role": "user", "content": "hello"}]}
@@ -30,23 +28,6 @@ GOOD: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_clients(monkeypatch) -> Iterator[None]:
-    """Connections of a test end with it."""
-    made = []
-    make = provider._make_client
-
-    def remembered(access: Access):
-        made.append(make(access))
-        return made[-1]
-
-    monkeypatch.setattr(provider, "_make_client", remembered)
-    monkeypatch.setattr(provider, "_clients", lru_cache(provider._clients.__wrapped__))
-    yield
-    for client in made:
-        client.close()
-
-
 def access_to(base_url: str, **ids: str | None) -> Access:
     return Access(
         base_url,
@@ -57,9 +38,19 @@ def access_to(base_url: str, **ids: str | None) -> Access:
     )
 
 
-def ask(wire: Wire | str, deadline_seconds: float = 5.0) -> Answer:
-    base_url = wire if isinstance(wire, str) else wire.base_url
-    return call(access_to(base_url), BODY, attempt_id="attempt-1", deadline_seconds=deadline_seconds)
+def ask(wire: Wire | str | Access, *, times: int = 1, pause_seconds: float = 0.0) -> Answer:
+    """The answer to a call, or to the last of several that one event loop makes."""
+    base_url = wire if isinstance(wire, str) else getattr(wire, "base_url", "")
+    access = wire if isinstance(wire, Access) else access_to(base_url)
+
+    async def calls() -> Answer:
+        async with Clients() as clients:
+            for number in range(times):
+                await asyncio.sleep(pause_seconds if number else 0.0)
+                answer = await call(clients, access, BODY, attempt_id="attempt-1", deadline_seconds=5.0)
+            return answer
+
+    return asyncio.run(calls())
 
 
 def good(**changes: Any) -> bytes:
@@ -136,7 +127,7 @@ def test_the_ids_of_an_access_go_with_its_calls(ids, sent, monkeypatch):
     monkeypatch.delenv("OPENAI_ORG_ID", raising=False)
     monkeypatch.delenv("OPENAI_PROJECT_ID", raising=False)
     with answering(response(good())) as wire:
-        call(access_to(wire.base_url, **ids), BODY, attempt_id="attempt-1", deadline_seconds=5.0)
+        ask(access_to(wire.base_url, **ids))
     assert (wire.header("openai-organization"), wire.header("openai-project")) == sent
 
 
@@ -322,7 +313,7 @@ def test_the_provider_may_say_itself_that_a_retry_is_useless(value, is_final):
 def test_a_refused_connection_sent_nothing():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(Unreachable, match="refused"):
+    with pytest.raises(Unreachable, match="Refused"):
         ask(f"http://127.0.0.1:{port}/v1")
 
 
@@ -357,11 +348,11 @@ def test_a_connection_that_is_not_accepted_in_time_sent_nothing(settings):
 
 @pytest.mark.parametrize(("is_sent", "expected"), [(False, Unreachable), (True, Uncertain)])
 def test_whatever_the_client_raises_only_what_was_sent_decides(monkeypatch, caplog, is_sent, expected):
-    def fails(access: Access):
-        transport._clock.get().is_sent = is_sent
+    def fails(clients: Clients, access: Access):
+        transport.sending.get().is_sent = is_sent
         raise ZeroDivisionError("a fault of the client's own")
 
-    monkeypatch.setattr(provider, "_client", fails)
+    monkeypatch.setattr(Clients, "client", fails)
     with pytest.raises(expected, match="a fault of the client's own"):
         ask("http://127.0.0.1:1/v1")
     assert "attempt-1" in caplog.text
@@ -373,34 +364,37 @@ def keep_alive(connection: socket.socket, wire: Wire) -> None:
         connection.sendall(response(good()))
 
 
-def test_calls_share_a_connection(settings):
-    settings.CALL_SLOTS = 1
+def test_calls_share_a_connection():
     with serving(keep_alive) as wire:
-        for _ in range(3):
-            ask(wire)
-        provider._client(access_to(wire.base_url)).close()
+        ask(wire, times=3)
     assert (len(wire.requests), wire.connections) == (3, 1)
 
 
-def test_a_kept_connection_that_the_provider_closed_is_not_used_again(settings):
-    settings.CALL_SLOTS = 1
-    with answering(response(good())) as wire:
-        for _ in range(3):
-            assert ask(wire).message["content"] == "hi"
-            time.sleep(0.1)  # the server closes, and the client has not looked yet
+def test_a_kept_connection_that_the_provider_closed_is_not_used_again():
+    with answering(response(good())) as wire:  # the server closes after each answer, and does not say so
+        assert ask(wire, times=3, pause_seconds=0.1).message["content"] == "hi"
     assert (len(wire.requests), wire.connections) == (3, 3)
 
 
-def test_the_calls_of_many_slots_spread_over_several_pools(settings):
-    settings.CALL_SLOTS = 101
-    access = access_to("http://127.0.0.1:1/v1")
-    assert len({id(provider._client(access)) for _ in range(9)}) == 3
-    assert provider._clients(access) is provider._clients(access_to("http://127.0.0.1:1/v1"))
+def test_equal_accesses_share_a_client_and_not_without_end(monkeypatch):
+    monkeypatch.setattr(provider, "MOST_CLIENTS", 2)
+
+    async def look() -> None:
+        async with Clients() as clients:
+            first = clients.client(access_to("http://127.0.0.1:1/v1"))
+            assert clients.client(access_to("http://127.0.0.1:1/v1")) is first
+            second = clients.client(access_to("http://127.0.0.1:2/v1"))
+            assert clients.client(access_to("http://127.0.0.1:1/v1")) is first
+            clients.client(access_to("http://127.0.0.1:3/v1"))
+            assert clients.client(access_to("http://127.0.0.1:1/v1")) is first
+            assert clients.client(access_to("http://127.0.0.1:2/v1")) is not second
+
+    asyncio.run(look())
 
 
 def test_a_missing_key_is_explained_by_the_provider_itself():
     with answering(response(error_body(code="invalid_api_key"), status="401 Unauthorized")) as wire:
         access = Access(wire.base_url, "", None, None, serves_shut_down_models=False)
         with pytest.raises(Rejected) as refused:
-            call(access, BODY, attempt_id="attempt-1", deadline_seconds=5.0)
+            ask(access)
     assert refused.value.rejection.code == "invalid_api_key"

@@ -1,0 +1,93 @@
+"""T3: the life of one call, from its turn to its booked outcome. Thousands of these run on one event loop."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+
+from jobs import provider
+from jobs.crash_points import reach
+from jobs.execution.batches import Gathering
+from jobs.execution.booking import Outcome, book_all
+from jobs.execution.claims import Call, begin_all
+from jobs.execution.turns import Turn, hand_back, return_turns, take_again
+from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable
+
+logger = logging.getLogger(__name__)
+
+# A call that missed its turn and got no other asks again after this.
+ASK_AGAIN_SECONDS = 0.5
+
+
+class Desk:
+    """What calls have written down: in the database and at the limiter. How it is gathered is the caller's choice."""
+
+    def __init__(self, gather: Callable[[Callable[[Sequence[Any]], Sequence[Any]], str], Gathering[Any, Any]]) -> None:
+        self.begin: Gathering[Call, bool] = gather(begin_all, "begin")
+        self.book: Gathering[Outcome, None] = gather(book_all, "book")
+        self.hand_back: Gathering[Call, None] = gather(hand_back, "hand-back")
+        self.return_turn: Gathering[Turn, None] = gather(return_turns, "return-turn")
+        self.take_again: Gathering[Turn, Turn] = gather(take_again, "take-again")
+
+
+async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.Event) -> None:
+    """Waits for a call's turn, makes the call once, and has its outcome booked.
+
+    If the process is told to stop before the call begins, its job is queued again.
+    """
+    call, begun = turn.call, False
+    try:
+        if await _is_told_to_stop(stopping, turn.starts_at - monotonic()):
+            await desk.hand_back(call)
+            return
+        reach("admitted")
+        begun = await desk.begin(call)
+    finally:
+        if not begun:  # given back by the rescue, or by us: somebody else can use the turn
+            await desk.return_turn(turn)
+    if not begun:
+        return
+    reach("calling")
+    turn = await _in_time(turn, desk)
+    sent_us = turn.taken.now_us() if turn.taken else 0
+    result: Answer | Rejected | Unreachable | Uncertain
+    try:
+        result = await provider.call(
+            clients,
+            call.access,
+            call.body,
+            attempt_id=str(call.attempt_id),
+            deadline_seconds=settings.CALL_DEADLINE_SECONDS,
+        )
+        reach("answered")
+    except (Rejected, Unreachable, Uncertain) as error:
+        result = error
+    await desk.book(Outcome(turn, sent_us, result))
+    reach("settled")
+
+
+async def _is_told_to_stop(stopping: asyncio.Event, seconds: float) -> bool:
+    """Whether the process is told to stop before so many seconds have passed; waits for them otherwise."""
+    if seconds <= 0 or stopping.is_set():
+        return stopping.is_set()
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _in_time(turn: Turn, desk: Desk) -> Turn:
+    """A turn that is now. One that was missed, because the database or this machine was slow, is taken anew.
+
+    Otherwise all that waited for a slow commit would be sent at once, and refused.
+    """
+    while turn.is_past(monotonic()):
+        logger.info("attempt %s missed its turn by %.1f s", turn.call.attempt_id, monotonic() - turn.starts_at)
+        turn = await desk.take_again(turn)
+        await asyncio.sleep(turn.starts_at - monotonic() if not turn.is_past(monotonic()) else ASK_AGAIN_SECONDS)
+    return turn

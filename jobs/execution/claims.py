@@ -1,0 +1,116 @@
+"""Which attempts this process has, and when their calls begin: both written before anything follows from them."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import connection
+
+from accounts.models import Project
+from billing.arrays import array, columns
+from jobs import catalogue
+from jobs.credentials import Access, access_of
+from jobs.states import AttemptStatus
+from jobs.transitions import require_legal_attempt
+
+_CLAIM = f"""
+    WITH claimed AS (
+        UPDATE jobs_attempt
+        SET fencing_token = %s, worker = %s, lease_expires_at = now() + make_interval(secs => %s)
+        WHERE id = ANY(%s::uuid[]) AND status = '{AttemptStatus.CREATED}' AND fencing_token IS NULL
+            AND lease_expires_at > now()
+        RETURNING id, number, job_id, may_use_headroom
+    )
+    SELECT claimed.id, claimed.number, claimed.job_id, claimed.may_use_headroom, job.project_id, job.model,
+        job.admission_tokens, content.request
+    FROM claimed JOIN jobs_job job ON job.id = claimed.job_id
+        JOIN jobs_jobcontent content ON content.job_id = claimed.job_id
+    ORDER BY claimed.id
+"""  # noqa: S608
+_BEGIN = f"""
+    WITH begun AS (
+        UPDATE jobs_attempt AS attempt SET status = '{AttemptStatus.CALLING}', calling_at = now()
+        FROM unnest(%s::uuid[], %s::uuid[]) AS new (id, token)
+        WHERE attempt.id = new.id AND attempt.fencing_token = new.token AND attempt.status = '{AttemptStatus.CREATED}'
+        RETURNING attempt.id, attempt.fencing_token, attempt.job_id
+    ), started AS (
+        UPDATE jobs_job AS job SET started_at = now() FROM begun WHERE job.id = begun.job_id
+    )
+    SELECT id, fencing_token FROM begun
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An attempt that is ours under a fencing token, with all that its call needs."""
+
+    attempt_id: UUID
+    number: int
+    token: UUID
+    job_id: UUID
+    project: Project = field(repr=False)
+    access: Access = field(repr=False)
+    family: str
+    admission_tokens: int
+    may_use_headroom: bool
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def pk(self) -> UUID:
+        """The attempt's, as its row calls it."""
+        return self.attempt_id
+
+
+def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
+    """Those of the attempts that nobody had claimed, and whose lease has not run out: ours from now on.
+
+    The lease then lasts until the furthest turn that they may be given.
+    """
+    token = uuid4()
+    lease_seconds = settings.CLAIM_LEASE_SECONDS + settings.ADMISSION_HORIZON_SECONDS
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [token, worker, lease_seconds, array(attempt_ids)])
+        rows = cursor.fetchall()
+    if not rows:
+        return []
+    projects = Project.objects.select_related("organization").in_bulk({row[4] for row in rows})
+    accesses = {pk: access_of(project) for pk, project in projects.items()}
+    entries = {name: catalogue.find(name) for name in {row[5] for row in rows}}
+    return [
+        Call(
+            attempt_id=attempt_id,
+            number=number,
+            token=token,
+            job_id=job_id,
+            project=projects[project_id],
+            access=accesses[project_id],
+            # A model that has left the catalogue since is called all the same: its money is held.
+            family=entry.model.family if (entry := entries[model]) else model,
+            admission_tokens=admission_tokens,
+            may_use_headroom=may_use_headroom,
+            body=_body(json.loads(request), entry, job_id, attempt_id),
+        )
+        for attempt_id, number, job_id, may_use_headroom, project_id, model, admission_tokens, request in rows
+    ]
+
+
+def begin_all(calls: Sequence[Call]) -> list[bool]:
+    """Commits that the calls begin, before their first byte is sent. False for those that were given back meanwhile."""
+    require_legal_attempt(AttemptStatus.CREATED, AttemptStatus.CALLING)
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, columns([(call.attempt_id, call.token) for call in calls]))
+        begun = set(cursor.fetchall())
+    return [(call.attempt_id, call.token) in begun for call in calls]
+
+
+def _body(
+    request: dict[str, Any], entry: catalogue.CatalogueEntry | None, job_id: UUID, attempt_id: UUID
+) -> dict[str, Any]:
+    """The request for the provider, findable there by the attempt's id where the model stores completions."""
+    if settings.STORE_COMPLETIONS and entry and {"store", "metadata"} <= set(entry.model.parameters):
+        request.setdefault("store", True)
+        request["metadata"] = {**request.get("metadata", {}), "job_id": str(job_id), "attempt_id": str(attempt_id)}
+    return request

@@ -1,0 +1,182 @@
+"""A worker process of calls: what it says of itself, what it does when it is full, late, or told to stop."""
+
+import signal
+import time
+from contextlib import ExitStack
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import RateLimit
+from billing import ledger
+from billing.errors import AlreadyReleased
+from billing.models import Budget, Reservation, UsageRecord
+from jobs import dispatch, execution, limiter, workers
+from jobs.execution import booking, calls
+from jobs.execution.claims import claim
+from jobs.models import Attempt, Job, Worker
+from tests.flows.processes import eventually, worker
+from tests.flows.test_execution import answer
+
+pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+SEND = dispatch.send  # as it is: the fixture `path` keeps messages from being sent
+
+
+@pytest.fixture(autouse=True)
+def _empty_broker() -> None:
+    limiter.connection().flushdb()
+    limiter.connection().set(limiter.BORN_KEY, "0.000")
+
+
+@pytest.fixture
+def real(path, monkeypatch):
+    """The path with its messages sent, and no worker but those that the test starts."""
+    monkeypatch.setattr(dispatch, "send", SEND)
+    Worker.objects.all().delete()
+    yield path
+    path.simulator.set_latency(0.0)
+
+
+def statuses() -> list[str]:
+    return sorted(Job.objects.values_list("status", flat=True))
+
+
+def nothing_is_held() -> bool:
+    return not Budget.objects.exclude(held=0).exists()
+
+
+def test_a_worker_says_that_it_lives_and_how_much_it_can_hold_and_is_forgotten_when_it_ends(real):
+    assert workers.slots(timezone.now()) == 0
+    with worker("calls", real.simulator, slots=7) as process:
+        assert workers.slots(timezone.now()) == 7
+        first = Worker.objects.get().heard_at
+        eventually(lambda: Worker.objects.get().heard_at > first)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert process.returncode == 0
+    assert not Worker.objects.exists()
+
+
+def test_a_worker_of_the_control_queue_has_no_slots(real):
+    with worker("control", real.simulator):
+        assert not Worker.objects.exists()
+
+
+def test_a_silent_worker_counts_for_nothing():
+    workers.report("gone", slots=5, now=timezone.now() - timezone.timedelta(seconds=workers.SILENCE_SECONDS + 1))
+    workers.report("stops", slots=5, now=timezone.now(), is_stopping=True)
+    workers.report("lives", slots=3, now=timezone.now())
+    assert workers.slots(timezone.now()) == 3
+    workers.report("gone", slots=5, now=timezone.now() - timezone.timedelta(days=2))
+    assert workers.forget_silent(timezone.now()) == 1
+
+
+def test_a_worker_that_is_told_to_stop_finishes_its_calls_and_takes_no_more(real):
+    real.simulator.set_latency(3.0)
+    for _ in range(5):
+        real.submit()
+    with worker("calls", real.simulator, slots=20) as process:
+        assert dispatch.dispatch() == 5
+        eventually(lambda: real.simulator.counters()["max_in_flight"] == 5)
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: Worker.objects.filter(is_stopping=True).exists())
+        real.submit()
+        assert dispatch.dispatch() == 0
+        process.wait(30)
+    assert process.returncode == 0
+    assert statuses() == ["queued"] + ["succeeded"] * 5
+    assert UsageRecord.objects.count() == real.simulator.counters()["billed"] == 5
+    assert nothing_is_held()
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_waits_for_its_turn(real):
+    RateLimit.objects.filter(model="o1-mini").update(requests_per_minute=12)  # one in five seconds
+    for _ in range(14):
+        real.submit()
+    with worker("calls", real.simulator, slots=20, BURSAR_ADMISSION_HORIZON_SECONDS="30") as process:
+        dispatch.dispatch()
+        eventually(lambda: Attempt.objects.filter(status="answered").count() >= 10)
+        eventually(lambda: Attempt.objects.filter(status="created", fencing_token__isnull=False).exists())
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert process.returncode == 0
+    assert set(Attempt.objects.values_list("status", flat=True)) == {"answered", "abandoned"}
+    assert set(Reservation.objects.values_list("status", flat=True)) == {"settled", "released"}
+    assert set(statuses()) == {"queued", "succeeded"}
+    assert nothing_is_held()
+    assert UsageRecord.objects.count() == real.simulator.counters()["billed"]
+
+
+def test_a_full_worker_passes_on_what_another_one_has_room_for(real):
+    real.simulator.set_latency(3.0)
+    for _ in range(4):
+        real.submit()
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(worker("calls", real.simulator, slots=2))
+        assert dispatch.dispatch() == 4  # named by one message
+        eventually(lambda: Job.objects.filter(status="succeeded").count() == 4)
+    assert real.simulator.counters()["max_in_flight"] == 4
+    assert UsageRecord.objects.count() == real.simulator.counters()["billed"] == 4
+
+
+def test_a_call_that_missed_its_turn_takes_another_one_and_is_sent_once(path, monkeypatch):
+    begin_all, asked = calls.begin_all, []
+    admit_all = limiter.admit_all
+
+    def slowly(ours):
+        time.sleep(limiter.LATENESS_MS / 1000 + 0.2)
+        return begin_all(ours)
+
+    def counted(askings):
+        asked.extend(askings)
+        return admit_all(askings)
+
+    monkeypatch.setattr(calls, "begin_all", slowly)
+    monkeypatch.setattr(limiter, "admit_all", counted)
+    job = path.submit()
+    (attempt,) = path.dispatch()
+    execution.execute(attempt.pk, worker="tests")
+    job.refresh_from_db()
+    assert job.status == "succeeded"
+    assert len(asked) == 2
+    assert path.simulator.counters()["requests"] == 1
+
+
+def test_a_call_that_missed_its_turn_while_the_limiter_is_away_waits_for_it(path, monkeypatch):
+    admit_all, answers = limiter.admit_all, iter([False, True, True, False])
+
+    def sometimes_away(askings):
+        if next(answers):
+            raise limiter.LimiterAway("connection refused")
+        return admit_all(askings)
+
+    def slowly(ours, begin_all=calls.begin_all):
+        time.sleep(limiter.LATENESS_MS / 1000 + 0.2)
+        return begin_all(ours)
+
+    monkeypatch.setattr(calls, "begin_all", slowly)
+    monkeypatch.setattr(limiter, "admit_all", sometimes_away)
+    path.submit()
+    (attempt,) = path.dispatch()
+    execution.execute(attempt.pk, worker="tests")
+    assert statuses() == ["succeeded"]
+    assert next(answers, "asked four times") == "asked four times"
+
+
+def test_answers_are_booked_together_and_one_that_cannot_be_harms_no_other(path, monkeypatch):
+    for _ in range(3):
+        path.submit()
+    ours = claim([attempt.pk for attempt in path.dispatch()], worker="tests")
+    assert calls.begin_all(ours) == [True, True, True]
+    with transaction.atomic():
+        records = booking.settle_all([(call, answer()) for call in ours[:2]])
+    assert len({record.pk for record in records}) == 2
+    with transaction.atomic():
+        ledger.release(ours[2].attempt_id, reason="for the test")
+    with pytest.raises(AlreadyReleased):
+        booking.settle_all([(call, answer()) for call in ours])
+    assert UsageRecord.objects.count() == 2
+    assert statuses() == ["running", "succeeded", "succeeded"]
+    assert set(Attempt.objects.values_list("status", flat=True)) == {"answered", "calling"}
