@@ -92,8 +92,12 @@ def answer(question: Question) -> Answer:
     # An answer of the tutorial's size on average; drawn before the effort is looked at, so that effort only scales it.
     base_blocks, length = chance.randint(1, 8), chance.randint(40, 400)
     blocks = base_blocks * BLOCKS_PER_EFFORT[question.effort or "medium"] if question.reasoning else 0
-    text = _in_form(_prose(chance, length), question.form)
-    return Answer(text, blocks * REASONING_BLOCK, len(usage.encode(text)))
+    sentences = _prose(chance, length)
+    text = _in_form(" ".join(sentences), question.form)
+    # No token reaches over the end of a sentence, so prose need not be counted again for every call.
+    is_prose = question.form is None or question.form.get("type") == "text"
+    visible = sum(map(_tokens_of, sentences)) if is_prose else len(usage.encode(text))
+    return Answer(text, blocks * REASONING_BLOCK, visible)
 
 
 def canonical(messages: Any) -> str:
@@ -101,7 +105,7 @@ def canonical(messages: Any) -> str:
     return json.dumps(messages, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def _prose(chance: random.Random, words: int) -> str:
+def _prose(chance: random.Random, words: int) -> list[str]:
     """Whole sentences of about that many words together."""
     sentences: list[str] = []
     left = words
@@ -109,7 +113,12 @@ def _prose(chance: random.Random, words: int) -> str:
         sentence = chance.choice(SENTENCES)
         sentences.append(sentence)
         left -= sentence.count(" ") + 1
-    return " ".join(sentences)
+    return sentences
+
+
+@cache
+def _tokens_of(sentence: str) -> int:
+    return len(usage.encode(sentence))
 
 
 def _in_form(prose: str, form: Mapping[str, Any] | None) -> str:

@@ -11,8 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +65,7 @@ class BillLine:
 
 
 COLUMNS = tuple(field.name for field in fields(BillLine))
+_values_of = attrgetter(*COLUMNS)
 INSERT_CALL = f"INSERT INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 INSERT_STORED = "INSERT INTO stored (id, organization, project, model, snapshot, body) VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_LABEL = "INSERT INTO labels (name, value, id) VALUES (?, ?, ?)"
@@ -193,7 +195,7 @@ def _commit(connection: sqlite3.Connection, entries: Sequence[_Entry]) -> sqlite
     ]
     try:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(INSERT_CALL, [astuple(entry.line) for entry in entries])
+        connection.executemany(INSERT_CALL, [_values_of(entry.line) for entry in entries])
         connection.executemany(INSERT_STORED, stored)
         connection.executemany(INSERT_LABEL, labels)
         connection.execute("COMMIT")

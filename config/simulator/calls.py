@@ -74,7 +74,10 @@ class Provider:
         self.limits = {
             model.family: overrides.get(model.family) or model.limits[settings.tier] for model in self.models.values()
         }
-        self.limiter = Limiter(enforced=settings.enforce_limits)
+        self.limiter = Limiter(
+            enforced=settings.enforce_limits,
+            requests_per_day={catalogue()[name].family: limit for name, limit in settings.requests_per_day.items()},
+        )
         self.faults = Faults(settings.seed)
         self.counters = Counters()
         self.latency = settings.latency
@@ -132,6 +135,7 @@ class Provider:
         if admission.refusal is not None:
             admission.refusal.headers = {**admission.standing.headers(), **admission.refusal.headers}
             raise admission.refusal
+        self.counters.admit(arrival.caller.key, request.model.family, request.tokens_at_admission)
         return admission
 
     # --- Work -------------------------------------------------------------------------------------------------------

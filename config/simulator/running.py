@@ -1,23 +1,21 @@
 """A simulator in a thread of this process, on a real socket: for tests, benchmarks and notebooks."""
 
 import asyncio
-import json
 import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
 
+from config.simulator.remote import Remote
 from config.simulator.server import serve
 from config.simulator.settings import Settings
 
 START_SECONDS = 10.0
 
 
-class RunningSimulator:
+class RunningSimulator(Remote):
     """`with RunningSimulator() as simulator: OpenAI(base_url=simulator.base_url, api_key="sk-test")`.
 
     Takes the fields of `Settings` as options. Differs from the command in its defaults: a free port, no latency, and a
@@ -25,11 +23,10 @@ class RunningSimulator:
     """
 
     def __init__(self, **options: Any) -> None:
+        super().__init__()
         self._folder = None if "bill" in options else tempfile.TemporaryDirectory(prefix="simulator-")
         bill = Path(self._folder.name) / "bill.sqlite3" if self._folder else Path(options["bill"])
         self.settings = replace(Settings(port=0, latency=(0.0, 0.0)), **{**options, "bill": bill})
-        # Proxies of the environment are not for a server on this machine.
-        self._opener = build_opener(ProxyHandler({}))
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -65,45 +62,6 @@ class RunningSimulator:
     @property
     def url(self) -> str:
         return f"http://{self.settings.host}:{self.port}"
-
-    @property
-    def base_url(self) -> str:
-        """What the official client takes as `base_url`."""
-        return f"{self.url}/v1"
-
-    # --- Control ----------------------------------------------------------------------------------------------------
-    def bill(self, *, lines: bool = False, **metadata: str) -> dict[str, Any]:
-        """The bill's totals, with its lines if wanted; keyword arguments leave only calls with that metadata."""
-        query = {"lines": str(int(lines))} | {f"metadata[{name}]": value for name, value in metadata.items()}
-        return self._ask("GET", f"/simulator/bill?{urlencode(query)}")
-
-    def counters(self) -> dict[str, Any]:
-        return self._ask("GET", "/simulator/counters")
-
-    def fault(self, kind: str, **options: Any) -> dict[str, Any]:
-        """Sets a fault: once unless `count` says otherwise, None for always."""
-        return self._ask("POST", "/simulator/faults", {"kind": kind, **options})
-
-    def faults(self) -> list[dict[str, Any]]:
-        return list(self._ask("GET", "/simulator/faults")["faults"])
-
-    def clear_faults(self) -> None:
-        self._ask("DELETE", "/simulator/faults")
-
-    def set_latency(self, low: float, high: float | None = None) -> None:
-        """Seconds that every later call takes, or something between two bounds."""
-        self._ask("POST", "/simulator/latency", {"min": low, "max": low if high is None else high})
-
-    def reset(self) -> None:
-        """Counters and rate limits as at the start; the bill and the faults stay."""
-        self._ask("POST", "/simulator/reset", {})
-
-    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        request = Request(self.url + path, data=data, method=method, headers=headers)  # noqa: S310 (our own)
-        with self._opener.open(request, timeout=30) as answer:
-            return dict(json.loads(answer.read()))
 
     # --- The thread -------------------------------------------------------------------------------------------------
     def _run(self) -> None:

@@ -112,6 +112,8 @@ async def _as_provider(request: web.Request, handler: Handler) -> web.StreamResp
     try:
         _check_route(request)
         request[ARRIVAL] = Arrival(request.app[PROVIDER].authenticate(request.headers), request_id)
+        if is_call:
+            counters.arrive(request[ARRIVAL].caller.key)
         return await handler(request)
     except errors.ApiError as error:
         refusal = error
@@ -121,7 +123,7 @@ async def _as_provider(request: web.Request, handler: Handler) -> web.StreamResp
         logger.exception("the simulator failed")
         refusal = errors.server_error()
     if is_call:
-        counters.reject(refusal)
+        counters.reject(refusal, request[ARRIVAL].caller.key if ARRIVAL in request else None)
     known = replies.provider_headers(request[ARRIVAL]) if ARRIVAL in request else replies.FIXED_HEADERS
     return replies.failure(refusal, {**known, "x-request-id": request_id})
 

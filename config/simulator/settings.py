@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Options of one simulator. Times are seconds; limits are per minute, by model id."""
+    """Options of one simulator. Times are seconds; limits are by model id."""
 
     host: str = "127.0.0.1"
     port: int = 8100
@@ -19,6 +19,7 @@ class Settings:
     enforce_limits: bool = True
     requests_per_minute: Mapping[str, int] = field(default_factory=dict)
     tokens_per_minute: Mapping[str, int] = field(default_factory=dict)
+    requests_per_day: Mapping[str, int] = field(default_factory=dict)
     organization: str = "org-simulator"
     project: str = "proj_simulator"
     verified: bool = False  # an organization that is not verified may not stream o3 and later models

@@ -6,8 +6,11 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai import OpenAI
 
+from config.simulator.replies import json_bytes
 from config.simulator.running import RunningSimulator
 from tests.simulator.clients import KEY, ask, billed_calls, connect
 
@@ -455,3 +458,13 @@ def test_a_tier_below_five_does_not_know_o1_preview() -> None:
         with pytest.raises(openai.NotFoundError, match="does not exist or you do not have access"):
             ask(client, "o1-preview")
         assert ask(client, "gpt-4o").usage.prompt_tokens == 8
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
+    )
+)
+def test_answers_are_printed_as_json_with_two_spaces(body: object) -> None:
+    assert json_bytes(body) == (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()
