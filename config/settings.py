@@ -62,8 +62,8 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("BURSAR_MAIL_FROM", default="bursar@localhost")
 
 # --- The work ---------------------------------------------------------------------------------------------------------
-# Calls of the model that may be under way at once over all workers; the dispatcher claims no more than this.
-CALL_SLOTS = env.int("BURSAR_CALL_SLOTS", default=100)
+# Calls of the model that one worker process carries out at once; the dispatcher claims no more than the live ones hold.
+CALL_SLOTS = env.int("BURSAR_CALL_SLOTS", default=1000)
 # A call whose turn at the provider's rate limit is further away than this goes back to the queue instead of waiting in
 # a worker.
 ADMISSION_HORIZON_SECONDS = env.float("BURSAR_ADMISSION_HORIZON_SECONDS", default=10.0)
@@ -71,6 +71,8 @@ ADMISSION_HORIZON_SECONDS = env.float("BURSAR_ADMISSION_HORIZON_SECONDS", defaul
 CLAIM_LEASE_SECONDS = env.float("BURSAR_CLAIM_LEASE_SECONDS", default=15.0)
 # Lets the provider keep answers for a month, so that one that was lost on the way can be looked up (store=true).
 STORE_COMPLETIONS = env.bool("BURSAR_STORE_COMPLETIONS", default=True)
+# Jobs of one project that may be queued at once; 0: any number.
+MAX_QUEUED_JOBS = env.int("BURSAR_MAX_QUEUED_JOBS", default=1_000_000)
 MAX_ATTEMPTS = env.int("BURSAR_MAX_ATTEMPTS", default=8)
 IDEMPOTENCY_KEEP_DAYS = env.int("BURSAR_IDEMPOTENCY_KEEP_DAYS", default=7)
 # Days after its end on which a month closes by itself; calls that ran over its edge are booked in it until then.
@@ -164,7 +166,7 @@ WHITENOISE_USE_FINDERS = True
 
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # Health checks come from inside, over plain HTTP.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0

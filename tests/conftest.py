@@ -13,7 +13,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import api_keys
+from accounts import api_keys, remembered
 from accounts.api_keys import IssuedKey
 from accounts.models import Membership, Organization, Payment, Project, Role, User
 from billing.ledger import Claim
@@ -33,6 +33,12 @@ def _no_static_files(settings) -> None:
 def _cheap_passwords(settings) -> None:
     """The cast has passwords that hardly a test uses, and a proper hash takes half a second."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(monkeypatch) -> None:
+    """What a test writes is there at once; the tests of memory itself switch it on again."""
+    monkeypatch.setattr(remembered, "is_on", False)
 
 
 @dataclass(frozen=True)

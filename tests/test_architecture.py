@@ -26,6 +26,7 @@ SHARED_TABLES = {
     "billing.Price": "the provider's prices, the same for all",
     "jobs.LanguageModel": "the provider's catalogue, the same for all",
     "jobs.ModelSnapshot": "the provider's catalogue, the same for all",
+    "jobs.Worker": "carries out calls of all",
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

@@ -24,7 +24,7 @@ _OURS = _LASTING | {"migrate"}
 _CONFIGURED = _OURS - {"simulator"}
 _REQUIRED_SECRETS = {"BURSAR_SECRET_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD"}
 # Read by docker-compose.yml itself and by nothing in a container.
-_OF_COMPOSE = {"BURSAR_BIND", "BURSAR_PORT", "BURSAR_WEB_WORKERS", "BURSAR_CALL_THREADS"}
+_OF_COMPOSE = {"BURSAR_BIND", "BURSAR_PORT", "BURSAR_WEB_WORKERS"}
 _OF_IMAGES = {"POSTGRES_PASSWORD", "VALKEY_PASSWORD"}
 # The image sets the first two; debugging and pausing are not for deployments.
 _NOT_PASSED_ON = {"BURSAR_VAR_DIR", "BURSAR_STATIC_ROOT", "BURSAR_DEBUG", "BURSAR_PAUSE_AT"}
@@ -99,9 +99,9 @@ def test_every_queue_that_a_task_is_sent_to_has_exactly_one_kind_of_worker() -> 
     assert sorted(consumed) == sorted(routed | {settings.CELERY_TASK_DEFAULT_QUEUE})
 
 
-def test_the_calls_of_the_model_go_to_the_worker_with_many_threads() -> None:
+def test_the_calls_of_the_model_go_to_a_worker_of_their_own() -> None:
     assert _option("worker-calls", "queues") == settings.CELERY_TASK_ROUTES["jobs.tasks.call_model"]["queue"]
-    assert _option("worker-calls", "concurrency") == "${BURSAR_CALL_THREADS:-100}"
+    assert _option("worker-calls", "concurrency") == "2"
     assert _option("worker-control", "queues") == settings.CELERY_TASK_DEFAULT_QUEUE
     assert _option("worker-control", "concurrency") == "4"
 
