@@ -22,8 +22,8 @@ Work = Callable[[Sequence[Item]], Sequence[Result]]
 
 MOST_AT_ONCE = 100
 # A batch waits this long for company where the last one was no longer ago than that: at a few calls a second nobody
-# waits, and at a hundred a statement is shared. Calls of reasoning models last seconds.
-LINGER_SECONDS = 0.04
+# waits, and at a hundred a statement is shared.
+LINGER_SECONDS = 0.01
 BUSY_SECONDS = 0.2
 
 
@@ -44,8 +44,9 @@ def alone(work: Work[Item, Result]) -> Gathering[Item, Result]:
 class Batches(Generic[Item, Result]):
     """Does what came meanwhile in one go, on a thread of its own. Belongs to the event loop that it is called from."""
 
-    def __init__(self, work: Work[Item, Result], name: str) -> None:
+    def __init__(self, work: Work[Item, Result], name: str, *, linger_seconds: float = LINGER_SECONDS) -> None:
         self._work = work
+        self._linger_seconds = linger_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running: asyncio.Task[None] | None = None
@@ -64,7 +65,7 @@ class Batches(Generic[Item, Result]):
         try:
             while self._waiting:
                 if len(self._waiting) < MOST_AT_ONCE and loop.time() < self._ended_at + BUSY_SECONDS:
-                    await asyncio.sleep(LINGER_SECONDS)
+                    await asyncio.sleep(self._linger_seconds)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
                 results = await loop.run_in_executor(self._thread, self._do, [item for item, _ in batch])
                 for (_, done), result in zip(batch, results, strict=True):

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection
 from billing.clock import database_now
 from jobs import waking, workers
 from jobs.crash_points import reach
-from jobs.execution.batches import Batches
+from jobs.execution.batches import LINGER_SECONDS, Batches
 from jobs.execution.booking import BOOKING_PATIENCE_SECONDS
 from jobs.execution.calls import Desk, carry_out
 from jobs.execution.claims import claim
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # How long a message waits for a free slot before it goes back for another worker to have.
 PATIENCE_SECONDS = 0.5
+# An answer that took seconds can wait for others to be booked with, longer than a call for its beginning.
+BOOKING_LINGER_SECONDS = 0.04
 # Descriptors that a process needs besides those of its calls.
 OTHER_FILES = 500
 
@@ -136,7 +138,8 @@ class Engine:
             finally:
                 connection.close()
 
-        self._batches.append(Batches(connected, name))
+        linger_seconds = BOOKING_LINGER_SECONDS if name == "book" else LINGER_SECONDS
+        self._batches.append(Batches(connected, name, linger_seconds=linger_seconds))
         return self._batches[-1]
 
     def _open_all(self, messages: Sequence[Sequence[UUID]]) -> list[list[Turn]]:
