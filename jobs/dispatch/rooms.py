@@ -45,8 +45,7 @@ class _OwnRoom:
     owner: str
 
     def earliest(self, *, requests: int, tokens: int, use_headroom: bool) -> tuple[float, str]:
-        # Nobody else draws on them, so that nothing of them is kept for others.
-        return self.room.earliest(requests=requests, tokens=tokens, use_headroom=True, owner=self.owner)
+        return self.room.earliest(requests=requests, tokens=tokens, use_headroom=use_headroom, owner=self.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,10 @@ def _turn(call: Call, admission: limiter.Admission) -> Turn | _Waits:
         received_at = admission.turn.received_at if admission.turn else monotonic()
         return Turn(call, received_at + admission.wait_seconds, admission.turn)
     wait = admission.wait_seconds if isinstance(admission, limiter.NotYet) else LONGEST_PAUSE_SECONDS
-    waiting_on = {"reason": "rate_limit", "limit": admission.limit, "model": call.family}
+    owner, _, limit = admission.limit.rpartition(":")
+    waiting_on = {"reason": "rate_limit", "limit": limit, "model": call.family}
+    if owner:
+        waiting_on["scope"] = "project"
     return _Waits(waiting_on, min(wait, LONGEST_PAUSE_SECONDS))
 
 

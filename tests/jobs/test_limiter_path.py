@@ -6,7 +6,7 @@ from struct import unpack_from
 import openai
 import pytest
 
-from accounts.models import RateLimit
+from accounts.models import ProjectRateLimit, RateLimit
 from config.simulator.running import RunningSimulator
 from jobs import execution, limiter
 from jobs.execution import calls
@@ -210,3 +210,31 @@ def test_a_limit_of_a_day_that_only_the_provider_knows_is_learnt_from_its_refusa
         assert small.counters()["rate_limited"] == 0
         waiting = Job.objects.filter(status="queued")
         assert {(job.waiting_on or job.queue.waiting_on)["limit"] for job in waiting} == {"requests_per_day"}
+
+
+# --- A project's own limits -------------------------------------------------------------------------------------------
+def test_a_projects_own_limit_keeps_its_queue_waiting_and_is_named(path, project):  # noqa: F811
+    ProjectRateLimit.objects.create(project=project, model="o1-mini", requests_per_minute=10)
+    for _ in range(12):
+        path.submit()
+    path.run()
+    assert Job.objects.filter(status="succeeded").count() == path.simulator.counters()["requests"] == 9
+    assert not Attempt.objects.filter(status="abandoned").exists()
+    told = Job.objects.filter(status="queued").first().queue.waiting_on
+    assert told == {
+        "reason": "rate_limit",
+        "model": "o1-mini",
+        "limit": "requests_per_minute",
+        "limit_value": 10,
+        "scope": "project",
+    }
+
+
+def test_a_worker_names_a_projects_own_limit_as_a_reader_knows_it(path, project):  # noqa: F811
+    job = path.submit()
+    (attempt,) = path.dispatch()
+    ProjectRateLimit.objects.create(project=project, model="o1-mini", tokens_per_minute=1)
+    execution.execute(attempt.pk, worker="tests")
+    job.refresh_from_db()
+    told = {"reason": "rate_limit", "model": "o1-mini", "limit": "tokens_per_minute", "scope": "project"}
+    assert (job.status, job.waiting_on) == ("queued", told)
