@@ -20,5 +20,5 @@ class WorkerAdmin(ReadOnlyAdmin):
     @admin.display(description="State")
     def state(self, worker: Worker) -> SafeString:
         if worker.heard_at < timezone.now() - timedelta(seconds=SILENCE_SECONDS):
-            return badge("failed", "silent")
-        return badge("in_doubt", "stopping") if worker.is_stopping else badge("succeeded", "takes calls")
+            return badge("bad", "silent")
+        return badge("doubt", "stopping") if worker.is_stopping else badge("good", "takes calls")
