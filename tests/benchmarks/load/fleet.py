@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -279,19 +278,10 @@ def _named(program: Program, name: str) -> Program:
 
 
 def _see_slots(ours: Fleet) -> None:
-    """Waits until the workers have said how many calls they hold; speaks for them when they do not."""
+    """Waits until the workers have said how many calls they hold."""
     expected = ours.setup.slots * ours.setup.workers
-    give_up_at = time.monotonic() + 8
-    while (ours.sql("SELECT coalesce(sum(slots), 0) FROM jobs_worker WHERE NOT is_stopping")[0][0]) < expected:
-        if time.monotonic() > give_up_at:
-            ours.sql(
-                "INSERT INTO jobs_worker (name, slots, started_at, heard_at, is_stopping) "
-                "VALUES ('stand-in', %s, now(), now() + %s, false)",
-                expected,
-                timedelta(days=1),
-            )
-            return
-        time.sleep(0.1)
+    said = "SELECT coalesce(sum(slots), 0) FROM jobs_worker WHERE NOT is_stopping"
+    _wait(lambda: ours.sql(said)[0][0] >= expected, "every worker's word of its slots", ours.folder)
 
 
 def _wait(holds: Callable[[], bool], what: str, folder: Path) -> None:
