@@ -1,6 +1,7 @@
 """What came of a call: read from the bytes on the wire, the malformed ones above all."""
 
 import asyncio
+import gc
 import gzip
 import json
 import socket
@@ -322,10 +323,13 @@ def test_an_unknown_host_sent_nothing():
         ask("http://no-such-host.invalid/v1")
 
 
+# The event loop leaves the socket of a handshake that failed to be collected: here, and not in the next test.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_without_tls_was_sent_nothing():
     with serving(lambda connection, wire: connection.sendall(b"no TLS")) as wire, pytest.raises(Unreachable):
         ask(wire.base_url.replace("http:", "https:"))
     assert wire.requests == []
+    gc.collect()
 
 
 def test_a_connection_that_is_not_accepted_in_time_sent_nothing(settings):
