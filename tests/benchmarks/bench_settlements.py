@@ -4,7 +4,6 @@ Measured as holds are (`bench_holds.py`), and besides in time of the processors,
 job's settlement costs, whoever waits for it.
 """
 
-import time
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -18,20 +17,19 @@ from billing.limits import Owner
 from billing.models import UsageRecord
 from billing.prices import price_on
 from billing.pricing import Tokens
-from tests.benchmarks.bench_holds import pgbench, project_of_three_levels, sent_by
-from tests.benchmarks.processor import microseconds
+from tests.benchmarks.bench_holds import project_of_three_levels
+from tests.benchmarks.pgbench import REPEATS
 from tests.conftest import SEPTEMBER_2024
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
 SETTLEMENTS = 1000
-REPEATS = 3
 TOKENS = Tokens(43, 0, 900, 512)
 
 
 @pytest.mark.parametrize("organizations", [1, 100])
 @pytest.mark.parametrize("batch", [1, 10, 50])
-def test_settlements_per_second(organizations, batch, report, tmp_path):
+def test_settlements_per_second(organizations, batch, report_against_pgbench):
     projects = [project_of_three_levels(number) for number in range(organizations)]
     Payment.objects.update(amount_usd=1_000_000)
     price = price_on(["o1-preview"], "standard", SEPTEMBER_2024)
@@ -55,19 +53,7 @@ def test_settlements_per_second(organizations, batch, report, tmp_path):
                 ledger.settle_all([Usage(reference, TOKENS, "o1-preview-2024-09-12") for reference in references])
 
     settle(batches())  # makes the rollups' first rows
-    ours = bare = 0.0
-    least = (float("inf"), float("inf"))
-    for turn in range(REPEATS):
-        work, again = batches(), batches()
-        began = time.perf_counter()
-        spent = microseconds(lambda work=work: settle(work))
-        ours = max(ours, number / (time.perf_counter() - began))
-        least = min(least, spent, key=sum)
-        script = tmp_path / f"settlements{turn}.sql"
-        script.write_text(sent_by(lambda again=again: settle(again)))
-        bare = max(bare, number * pgbench(script))
-    what = f"{organizations} organizations, {batch} a transaction"
-    report(f"settlements, {what}", ours, bare, "the same SQL, pgbench")
-    report("  processor time of one: Python", least[0] / number, unit="us")
-    report("  processor time of one: PostgreSQL", least[1] / number, unit="us")
+    report_against_pgbench(
+        f"settlements, {organizations} organizations, {batch} a transaction", settle, batches, number
+    )
     assert UsageRecord.objects.count() == number * (1 + 2 * REPEATS)

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from jobs import limiter
-
-REPEATS = 3
+from tests.benchmarks.pgbench import REPEATS, measure
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,9 @@ def report(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
             print(f"\n{text}", end="", flush=True)
 
     return line
+
+
+@pytest.fixture
+def report_against_pgbench(report: Callable[..., None], tmp_path: Path) -> Callable[..., None]:
+    """Measures a path beside the same statements by pgbench, and prints both (`tests.benchmarks.pgbench`)."""
+    return partial(measure, report, tmp_path)
