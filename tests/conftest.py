@@ -41,6 +41,22 @@ def _nothing_is_remembered(monkeypatch) -> None:
     monkeypatch.setattr(remembered, "is_on", False)
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """Memory is on, and grows old only when the test says so."""
+    clock = Clock()
+    monkeypatch.setattr(remembered, "monotonic", clock)
+    monkeypatch.setattr(remembered, "is_on", True)
+    return clock
+
+
 @dataclass(frozen=True)
 class Tenant:
     organization: Organization

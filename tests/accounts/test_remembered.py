@@ -10,21 +10,6 @@ from accounts import remembered as memory
 from accounts.remembered import reading_anew, remembered
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    monkeypatch.setattr(memory, "is_on", True)
-    clock = Clock()
-    monkeypatch.setattr(memory, "monotonic", clock)
-    return clock
-
-
 @pytest.fixture
 def reading():
     """A function of memory that counts how often it really reads."""

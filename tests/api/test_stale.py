@@ -15,22 +15,6 @@ from jobs.models import Job, LanguageModel
 from tests.api.conftest import PROMPT, client_of
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    """Memory is on, and grows old only when the test says so."""
-    clock = Clock()
-    monkeypatch.setattr(remembered, "monotonic", clock)
-    monkeypatch.setattr(remembered, "is_on", True)
-    return clock
-
-
 def post(client, model="o1-mini"):
     return client.post("/api/v1/jobs", {"model": model, "prompt": PROMPT}, format="json")
 
