@@ -6,8 +6,6 @@ from datetime import datetime
 from django.db import connection
 
 from jobs import workers
-from jobs.models import Attempt
-from jobs.states import ATTEMPT_IN_FLIGHT
 
 # Jobs that wait are counted no further: no autoscaler adds so many slots at once.
 MOST_COUNTED = 10_000
@@ -38,5 +36,5 @@ def demand(now: datetime) -> Demand:
     with connection.cursor() as cursor:
         cursor.execute(_WAITING_FOR_A_SLOT, [MOST_COUNTED, MOST_COUNTED])
         waiting: int = cursor.fetchone()[0]
-    in_flight = Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
+    in_flight = workers.calls_in_flight()
     return Demand(workers.alive(now).count(), workers.slots(now), in_flight, in_flight + waiting)

@@ -22,8 +22,7 @@ def move_job(job_id: UUID, *, to: JobStatus, come_from: Iterable[JobStatus], **f
 
 def move_jobs(job_ids: Iterable[UUID], *, to: JobStatus, come_from: JobStatus, **fields: Any) -> int:
     """Moves those of the jobs that are in the given state, in one statement; returns how many that were."""
-    if to not in JOB_TRANSITIONS[come_from]:
-        raise IllegalTransition(f"job: {come_from} -> {to}")
+    require_legal_job(come_from, to)
     return Job.objects.filter(pk__in=list(job_ids), status=come_from).update(status=to, **fields)
 
 

@@ -10,9 +10,9 @@ from billing.amounts import at_most
 from billing.models import Measure
 from billing.money import plain
 from jobs import workers
-from jobs.models import Attempt, Job
+from jobs.models import Job
 from jobs.queues import rate
-from jobs.states import ATTEMPT_IN_FLIGHT, JobStatus
+from jobs.states import JobStatus
 
 # Jobs ahead are counted no further.
 MOST_COUNTED = 10_000
@@ -57,7 +57,7 @@ def waiting_in_figures(job: Job, now: datetime) -> dict[str, Any] | None:
     if slots == 0 and told["reason"] != "project_paused":
         told = {"reason": "capacity"}
     if told["reason"] == "capacity":
-        told |= {"slots": slots, "in_use": Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()}
+        told |= {"slots": slots, "in_use": workers.calls_in_flight()}
     ahead = None if job.run_after else jobs_ahead(job)
     more = ahead is not None and ahead > MOST_COUNTED
     expected = _expected_start(job, told, None if more else ahead, now)

@@ -47,11 +47,14 @@ def wake() -> None:
     _waker().wake()
 
 
-def ask() -> None:
-    """Sends the message, unless one is on its way already: many processes that ask at once make one message."""
+def ask(key: str = WAKE_KEY, *, keep_seconds: float = 1.0, countdown: float | None = None) -> None:
+    """Sends the message, unless one is on its way already: many processes that ask at once make one message.
+
+    The key remembers for so many seconds that it was sent; the message is due after the countdown.
+    """
     try:
-        if limiter.connection().set(WAKE_KEY, 1, nx=True, px=1000):
-            current_app.send_task(WAKE_TASK)
+        if limiter.connection().set(key, 1, nx=True, px=int(keep_seconds * 1000)):
+            current_app.send_task(WAKE_TASK, countdown=countdown)
     except (redis.RedisError, BrokerError, OSError) as error:
         logger.warning("dispatch not woken, the beat will: %s", error)
     except Exception:

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet, Sum
 
-from jobs.models import Worker
+from jobs.models import Attempt, Worker
+from jobs.states import ATTEMPT_IN_FLIGHT
 
 # A worker says that it lives this often, and counts as gone when it was silent for several times as long.
 HEARTBEAT_SECONDS = 3.0
@@ -34,6 +35,11 @@ def forget_silent(now: datetime) -> int:
 def alive(now: datetime) -> "QuerySet[Worker]":
     """The workers that take calls: heard of a moment ago, and not told to stop."""
     return Worker.objects.filter(heard_at__gt=now - timedelta(seconds=SILENCE_SECONDS), is_stopping=False)
+
+
+def calls_in_flight() -> int:
+    """Calls that are under way or about to be: each takes one of those slots."""
+    return Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
 
 
 def slots(now: datetime) -> int:

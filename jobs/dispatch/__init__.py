@@ -41,11 +41,7 @@ def wake_in(seconds: float) -> None:
     """Asks for a dispatch in so many seconds, unless the beat comes before or somebody has asked already."""
     if seconds < BEAT_SECONDS:
         later = max(seconds, SOONEST_SECONDS)
-        try:
-            if limiter.connection().set(WAKE_LATER_KEY, 1, nx=True, px=int(later * 1000)):
-                current_app.send_task(waking.WAKE_TASK, countdown=later)
-        except (redis.RedisError, BrokerError, OSError) as error:
-            logger.warning("dispatch not woken, the beat will: %s", error)
+        waking.ask(WAKE_LATER_KEY, keep_seconds=later, countdown=later)
 
 
 def dispatch() -> int:

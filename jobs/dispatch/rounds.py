@@ -12,8 +12,6 @@ from jobs.dispatch.lines import present
 from jobs.dispatch.rooms import Rooms
 from jobs.dispatch.shares import Shares
 from jobs.dispatch.slots import slots_for
-from jobs.models import Attempt
-from jobs.states import ATTEMPT_IN_FLIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ def carry_out(count: int) -> Round:
     """Starts up to `count` jobs. One dispatcher at a time may be here, so that all together start no more than fits."""
     now = database_now()
     total = workers.slots(now)
-    used = Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
+    used = workers.calls_in_flight()
     if used >= total:
         return Round()
     clock_ns, lines = present()

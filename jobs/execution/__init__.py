@@ -38,4 +38,4 @@ async def _execute(attempt_id: UUID, worker: str) -> None:
 
     async with Clients() as clients:
         for turn in await sync_to_async(opened)():
-            await carry_out(turn, Desk(lambda work, name: alone(work)), clients, asyncio.Event())
+            await carry_out(turn, Desk(lambda work, *_: alone(work)), clients, asyncio.Event())

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -20,14 +20,16 @@ logger = logging.getLogger(__name__)
 
 # A call that missed its turn and got no other asks again after this.
 ASK_AGAIN_SECONDS = 0.5
+# An answer that took seconds can wait for others to be booked with, longer than a call for its beginning.
+BOOKING_LINGER_SECONDS = 0.04
 
 
 class Desk:
     """What calls have written down: in the database and at the limiter. How it is gathered is the caller's choice."""
 
-    def __init__(self, gather: Callable[[Callable[[Sequence[Any]], Sequence[Any]], str], Gathering[Any, Any]]) -> None:
+    def __init__(self, gather: Callable[..., Gathering[Any, Any]]) -> None:
         self.begin: Gathering[Call, bool] = gather(begin_all, "begin")
-        self.book: Gathering[Outcome, None] = gather(book_all, "book")
+        self.book: Gathering[Outcome, None] = gather(book_all, "book", BOOKING_LINGER_SECONDS)
         self.hand_back: Gathering[Call, None] = gather(hand_back, "hand-back")
         self.return_turn: Gathering[Turn, None] = gather(return_turns, "return-turn")
         self.take_again: Gathering[Turn, Turn] = gather(take_again, "take-again")
@@ -40,7 +42,7 @@ async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.
     """
     call, begun = turn.call, False
     try:
-        if await _is_told_to_stop(stopping, turn.starts_at - monotonic()):
+        if await is_told_to_stop(stopping, turn.starts_at - monotonic()):
             await desk.hand_back(call)
             return
         reach("admitted")
@@ -69,7 +71,7 @@ async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.
     reach("settled")
 
 
-async def _is_told_to_stop(stopping: asyncio.Event, seconds: float) -> bool:
+async def is_told_to_stop(stopping: asyncio.Event, seconds: float) -> bool:
     """Whether the process is told to stop before so many seconds have passed; waits for them otherwise."""
     if seconds <= 0 or stopping.is_set():
         return stopping.is_set()

@@ -20,7 +20,7 @@ from jobs import waking, workers
 from jobs.crash_points import reach
 from jobs.execution.batches import LINGER_SECONDS, Batches
 from jobs.execution.booking import BOOKING_PATIENCE_SECONDS
-from jobs.execution.calls import Desk, carry_out
+from jobs.execution.calls import Desk, carry_out, is_told_to_stop
 from jobs.execution.claims import claim
 from jobs.execution.turns import Turn, take_turns
 from jobs.provider import Clients
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 # How long a message waits for a free slot before it goes back for another worker to have.
 PATIENCE_SECONDS = 0.5
-# An answer that took seconds can wait for others to be booked with, longer than a call for its beginning.
-BOOKING_LINGER_SECONDS = 0.04
 # Descriptors that a process needs besides those of its calls.
 OTHER_FILES = 500
 
@@ -79,24 +77,20 @@ class Engine:
         self._stopping = asyncio.Event()
         self._desk = Desk(self._gather)
         self._openings: Batches[Sequence[UUID], list[Turn]] = self._gather(self._open_all, "open")
-        self._report: Batches[bool, None] = self._gather(self._report_all, "report")
         async with Clients() as self._clients:
-            await self._report(False)
+            await asyncio.to_thread(self._report, is_stopping=False)
             self._ready.set()
             while not self._stopping.is_set() or self._carried:
                 await self._pause()
-                await self._report(self._stopping.is_set())
-        await self._gather(self._forget_all, "forget")(None)
+                await asyncio.to_thread(self._report, is_stopping=self._stopping.is_set())
+        await asyncio.to_thread(self._forget)
         for batches in self._batches:
             batches.close()
 
     async def _pause(self) -> None:
         """Until the next heartbeat is due; while stopping, until the last call has ended."""
         if not self._stopping.is_set():
-            waiting = [asyncio.create_task(self._stopping.wait())]
-            _, late = await asyncio.wait(waiting, timeout=workers.HEARTBEAT_SECONDS)
-            for one in late:
-                one.cancel()
+            await is_told_to_stop(self._stopping, workers.HEARTBEAT_SECONDS)
         elif self._carried:
             logger.info("stopping: %d calls are still under way", len(self._carried))
             await asyncio.wait(self._carried, timeout=workers.HEARTBEAT_SECONDS)
@@ -129,7 +123,9 @@ class Engine:
         self._carried.discard(carried)
         self._free.release()
 
-    def _gather(self, work: Callable[[Sequence[Any]], Sequence[Any]], name: str) -> Batches[Any, Any]:
+    def _gather(
+        self, work: Callable[[Sequence[Any]], Sequence[Any]], name: str, linger_seconds: float = LINGER_SECONDS
+    ) -> Batches[Any, Any]:
         """Batches on a thread of their own, which borrows a database connection for each."""
 
         def connected(items: Sequence[Any]) -> Sequence[Any]:
@@ -138,7 +134,6 @@ class Engine:
             finally:
                 connection.close()
 
-        linger_seconds = BOOKING_LINGER_SECONDS if name == "book" else LINGER_SECONDS
         self._batches.append(Batches(connected, name, linger_seconds=linger_seconds))
         return self._batches[-1]
 
@@ -150,19 +145,21 @@ class Engine:
             waking.wake()
         return [[turns.pop(attempt_id) for attempt_id in message if attempt_id in turns] for message in messages]
 
-    def _report_all(self, stopping: Sequence[bool]) -> list[None]:
+    def _report(self, *, is_stopping: bool) -> None:
         try:
-            workers.report(self.name, slots=self.slots, now=database_now(), is_stopping=stopping[-1])
+            workers.report(self.name, slots=self.slots, now=database_now(), is_stopping=is_stopping)
         except DatabaseError as error:
             logger.warning("the worker's sign of life waits for the database: %s", error)
-        return [None for _ in stopping]
+        finally:
+            connection.close()
 
-    def _forget_all(self, items: Sequence[None]) -> list[None]:
+    def _forget(self) -> None:
         try:
             workers.forget(self.name)
         except DatabaseError as error:
             logger.warning("the worker's end was not noted, its silence will tell: %s", error)
-        return [None for _ in items]
+        finally:
+            connection.close()
 
 
 _running: Engine | None = None

@@ -145,7 +145,7 @@ def test_a_worker_that_waits_long_for_its_turn_keeps_its_claim(path, monkeypatch
         return False
 
     monkeypatch.setattr(limiter, "admit_all", lambda askings: [Go(9.0) for _ in askings])
-    monkeypatch.setattr(calls, "_is_told_to_stop", wait)
+    monkeypatch.setattr(calls, "is_told_to_stop", wait)
     leases = []
 
     def begins(ours):

@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import Project, RateLimit
 from billing.clock import database_now
-from jobs import dispatch, limiter
+from jobs import dispatch, limiter, waking
 from jobs.dispatch import rooms
 from jobs.models import Attempt, Job, Queue, Share
 from jobs.models.jobs import PRIORITY_STEP_SECONDS
@@ -233,7 +233,7 @@ def asked(monkeypatch) -> list[float | None]:
         def send_task(self, name, args=None, countdown=None):
             countdowns.append(countdown)
 
-    monkeypatch.setattr(dispatch, "current_app", App())
+    monkeypatch.setattr(waking, "current_app", App())
     return countdowns
 
 

@@ -235,7 +235,7 @@ def test_a_worker_that_was_presumed_dead_does_not_call(path, monkeypatch):
         await sync_to_async(rescue)()
         return False
 
-    monkeypatch.setattr(calls, "_is_told_to_stop", rescued_while_waiting)
+    monkeypatch.setattr(calls, "is_told_to_stop", rescued_while_waiting)
     execution.execute(attempt.pk, worker="tests")
     assert path.simulator.counters()["requests"] == 0
     assert reload(job).status == "queued"

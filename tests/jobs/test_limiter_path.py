@@ -52,7 +52,7 @@ def test_a_worker_that_is_stopped_before_its_call_gives_its_turn_back(path, monk
     async def stopped(*args):
         return True
 
-    monkeypatch.setattr(calls, "_is_told_to_stop", stopped)
+    monkeypatch.setattr(calls, "is_told_to_stop", stopped)
     execution.execute(attempt.pk, worker="tests")
     assert requests_used() == 0
     assert Job.objects.get().status == "queued"

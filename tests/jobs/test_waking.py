@@ -52,7 +52,7 @@ def test_nobody_waits_while_redis_does_not_answer_and_much_is_asked_once(asking)
 
 def test_one_message_is_made_and_the_key_lapses(monkeypatch):
     sent: list[str] = []
-    monkeypatch.setattr(current_app, "send_task", sent.append)
+    monkeypatch.setattr(current_app, "send_task", lambda name, countdown=None: sent.append(name))
     limiter.connection().delete(waking.WAKE_KEY)
     waking.ask()
     waking.ask()
