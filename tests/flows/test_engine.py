@@ -3,16 +3,17 @@
 import signal
 import time
 from contextlib import ExitStack
+from uuid import UUID
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import RateLimit
 from billing import ledger
 from billing.errors import AlreadyReleased
 from billing.models import Budget, Reservation, UsageRecord
 from jobs import dispatch, execution, limiter, workers
+from jobs.credentials import access_of
 from jobs.execution import booking, calls
 from jobs.execution.claims import claim
 from jobs.models import Attempt, Job, Worker
@@ -90,22 +91,29 @@ def test_a_worker_that_is_told_to_stop_finishes_its_calls_and_takes_no_more(real
     assert nothing_is_held()
 
 
-def test_a_worker_that_is_told_to_stop_hands_back_what_waits_for_its_turn(real):
-    RateLimit.objects.filter(model="o1-mini").update(requests_per_minute=12)  # one in five seconds
-    for _ in range(14):
-        real.submit()
-    with worker("calls", real.simulator, slots=20, BURSAR_ADMISSION_HORIZON_SECONDS="30") as process:
-        dispatch.dispatch()
-        eventually(lambda: Attempt.objects.filter(status="answered").count() >= 10)
-        eventually(lambda: Attempt.objects.filter(status="created", fencing_token__isnull=False).exists())
+def test_a_worker_that_is_told_to_stop_hands_back_what_waits_for_its_turn(real, monkeypatch):
+    with worker("calls", real.simulator, slots=20, BURSAR_ADMISSION_HORIZON_SECONDS="120") as process:
+        for _ in range(3):
+            real.submit()
+        assert dispatch.dispatch() == 3
+        eventually(lambda: statuses() == ["succeeded"] * 3)
+        waiting: list[UUID] = []
+        monkeypatch.setattr(dispatch, "send", waiting.extend)
+        for _ in range(5):
+            real.submit()
+        assert dispatch.dispatch() == 5
+        Attempt.objects.update(may_use_headroom=True)  # such a call waits as long for its turn as the horizon says
+        limiter.hold_back(limiter.account_of(access_of(real.api_key.project)), "o1-mini", 60)
+        SEND(waiting)
+        eventually(lambda: Attempt.objects.filter(status="created", fencing_token__isnull=False).count() == 5)
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     assert process.returncode == 0
-    assert set(Attempt.objects.values_list("status", flat=True)) == {"answered", "abandoned"}
-    assert set(Reservation.objects.values_list("status", flat=True)) == {"settled", "released"}
-    assert set(statuses()) == {"queued", "succeeded"}
+    assert statuses() == ["queued"] * 5 + ["succeeded"] * 3
+    assert sorted(Attempt.objects.values_list("status", flat=True)) == ["abandoned"] * 5 + ["answered"] * 3
+    assert sorted(Reservation.objects.values_list("status", flat=True)) == ["released"] * 5 + ["settled"] * 3
     assert nothing_is_held()
-    assert UsageRecord.objects.count() == real.simulator.counters()["billed"]
+    assert UsageRecord.objects.count() == real.simulator.counters()["billed"] == 3
 
 
 def test_a_full_worker_passes_on_what_another_one_has_room_for(real):
