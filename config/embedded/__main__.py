@@ -210,7 +210,9 @@ def _check(steps: list[checks.Step] | tuple[checks.Step, ...], *, durable: bool)
     with services.ephemeral_directory() as directory:
         supervisor = Supervisor(os.environ, directory / "log")
         try:
-            supervisor.environment.update(services.start(supervisor, directory, os.environ, durable=durable))
+            supervisor.environment.update(
+                services.start(supervisor, directory, os.environ, durable=durable, for_tests=True)
+            )
             supervisor.environment.setdefault("BURSAR_SECRET_KEY", "a secret of the checks, which keep nothing")
             return checks.run(supervisor, steps)
         finally:
@@ -222,7 +224,7 @@ def _services(arguments: argparse.Namespace) -> int:
     with services.ephemeral_directory() as directory:
         supervisor = Supervisor(os.environ, directory / "log")
         try:
-            names = services.start(supervisor, directory, os.environ, durable=False)
+            names = services.start(supervisor, directory, os.environ, durable=False, for_tests=True)
             if arguments.json:
                 print(json.dumps(names), flush=True)
                 while not select.select([sys.stdin], [], [], 0)[0]:

@@ -42,7 +42,6 @@ class Server:
     url: str
     administrator_url: str
     program: Program
-    durable: bool
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,6 @@ def prepare(directory: Path, port: int, *, durable: bool, identity: Identity | N
     return Server(
         url=f"postgres://{USER}:{own}@{address}/{DATABASE}",
         administrator_url=f"postgres://{ADMINISTRATOR}:{administrators}@{address}/postgres",
-        durable=durable,
         program=Program(
             name="postgres",
             command=(found.path("postgres"), "-D", str(directory), *(f"--{k}={v}" for k, v in settings.items())),

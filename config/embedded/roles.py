@@ -30,11 +30,14 @@ _THEIRS = """
 """
 
 
-def make_ready(server: Server) -> None:
-    """Make Bursar's role and database unless they are there; a cluster of before is brought to that. Repeatable."""
+def make_ready(server: Server, *, for_tests: bool = False) -> None:
+    """Make Bursar's role and database unless they are there; a cluster of before is brought to that. Repeatable.
+
+    `for_tests` gives the role what nobody has in production: databases of its own, and sleeping triggers.
+    """
     _give_the_name_back(server)
     with _connected(server.administrator_url) as connection:
-        _make_role(connection, server)
+        _make_role(connection, server, for_tests=for_tests)
         _make_database(connection)
     with _connected(_in(server.administrator_url, DATABASE)) as connection:
         _hand_over(connection)
@@ -69,16 +72,16 @@ def _give_the_name_back(server: Server) -> None:
         )
 
 
-def _make_role(connection: psycopg.Connection, server: Server) -> None:
+def _make_role(connection: psycopg.Connection, server: Server, *, for_tests: bool) -> None:
     user, password = sql.Identifier(USER), conninfo.conninfo_to_dict(server.url)["password"]
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).rowcount == 0:
         connection.execute(sql.SQL("CREATE ROLE {}").format(user))
     # Databases of its own are for the tests alone; so is the switch by which they put triggers to sleep.
-    rights = "NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS " + ("NOCREATEDB" if server.durable else "CREATEDB")
+    rights = "NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS " + ("CREATEDB" if for_tests else "NOCREATEDB")
     connection.execute(
         sql.SQL("ALTER ROLE {} LOGIN {} PASSWORD {}").format(user, sql.SQL(rights), sql.Literal(password))
     )
-    if not server.durable:
+    if for_tests:
         connection.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(user))
     connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(_HELPER)))
 

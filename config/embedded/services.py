@@ -28,17 +28,20 @@ class Addresses:
     valkey_password: str
 
 
-def start(supervisor: Supervisor, directory: Path, environment: Mapping[str, str], *, durable: bool) -> dict[str, str]:
+def start(
+    supervisor: Supervisor, directory: Path, environment: Mapping[str, str], *, durable: bool, for_tests: bool = False
+) -> dict[str, str]:
     """Start the servers that `environment` does not name and give back the variables that name them.
 
-    Their data is in `directory`. Raises NotReady, postgres.Refused or FileNotFoundError when one cannot be started.
+    Their data is in `directory`. `for_tests` lets Bursar make databases of its own, and empty the books. Raises
+    NotReady, postgres.Refused or FileNotFoundError when one cannot be started.
     """
     names: dict[str, str] = {}
     addresses = _remembered(directory / "services.json")
     if not environment.get("DATABASE_URL"):
         database = postgres.prepare(directory / "postgres", addresses.postgres_port, durable=durable)
         supervisor.start(database.program)
-        roles.make_ready(database)
+        roles.make_ready(database, for_tests=for_tests)
         names["DATABASE_URL"] = database.url
     if not environment.get("REDIS_URL"):
         broker = valkey.prepare(directory / "valkey", addresses.valkey_port, addresses.valkey_password, durable=durable)
