@@ -28,11 +28,13 @@ R = TypeVar("R")
 class Remembered(Generic[P, R]):
     """A function that gives its earlier answer to the same arguments, if that is younger than `seconds`.
 
-    Arguments are hashable. An error is not remembered. The answer is shared between threads: nobody changes it.
+    When it is not, one thread reads anew, and those that ask meanwhile get the old answer: otherwise every thread of a
+    busy process would read the same rows at the same instant. Arguments are hashable. An error is not remembered. The
+    answer is shared between threads: nobody changes it.
     """
 
-    def __init__(self, function: Callable[P, R], seconds: float, one_reads: bool):
-        self._function, self._seconds, self._one_reads = function, seconds, one_reads
+    def __init__(self, function: Callable[P, R], seconds: float):
+        self._function, self._seconds = function, seconds
         self._answers: dict[object, tuple[R, float]] = {}
         self._writing = Lock()
         update_wrapper(self, function)
@@ -43,7 +45,7 @@ class Remembered(Generic[P, R]):
             known = self._answers.get(key)
             if known is not None and monotonic() < known[1]:
                 return known[0]
-            if known is not None and self._one_reads:
+            if known is not None:
                 self._keep(key, known[0], monotonic() + self._seconds)
         # From before the reading: what somebody writes while we read is seen when the time is up.
         good_until = monotonic() + self._seconds
@@ -64,13 +66,12 @@ class Remembered(Generic[P, R]):
             self._answers.clear()
 
 
-def remembered(seconds: float = SECONDS, *, one_reads: bool = False) -> Callable[[Callable[P, R]], Remembered[P, R]]:
-    """Decorates a function that reads, so that its answers are at most so many seconds old.
+def remembered(seconds: float = SECONDS) -> Callable[[Callable[P, R]], Remembered[P, R]]:
+    """Decorates a function that reads, so that its answers are at most so many seconds old, and the time of a reading.
 
-    `one_reads`, where reading takes long: one thread reads again, and the others get the old answer meanwhile, which
-    may then become twice as old.
+    A reading that takes longer than that, or fails, lets the old answer be given for as long again.
     """
-    return lambda function: Remembered(function, seconds, one_reads)
+    return lambda function: Remembered(function, seconds)
 
 
 @contextmanager

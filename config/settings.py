@@ -133,9 +133,16 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         **env.db_url_config(DATABASE_URL or "postgres://bursar@127.0.0.1:5432/bursar"),
-        "ENGINE": "django.db.backends.postgresql",
-        "CONN_HEALTH_CHECKS": True,
+        "ENGINE": "config.postgresql",
         "OPTIONS": {
+            # Values go beside the statement and not into it, which spares both sides the writing and reading of text.
+            # No statement is prepared under a name, so that a pooler in between may hand out any connection.
+            "server_side_binding": True,
+            # A server that is cut off says nothing at all: after half a minute it is taken for gone.
+            "tcp_user_timeout": 30_000,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
             # A connection per worker thread would exhaust PostgreSQL: threads borrow one for each short transaction.
             "pool": {"min_size": 0, "max_size": env.int("BURSAR_DATABASE_POOL", default=12), "timeout": 10},
             "application_name": env.str("BURSAR_PROCESS", default="bursar"),

@@ -25,7 +25,7 @@ def check_room(project: Project) -> None:
         )
 
 
-@remembered(COUNTED_EVERY_SECONDS, one_reads=True)
+@remembered(COUNTED_EVERY_SECONDS)
 def queued(project_id: UUID, most: int) -> int:
     """The queued jobs of a project, counted no further than `most`, over the partial index of the queue."""
     with connection.cursor() as cursor:

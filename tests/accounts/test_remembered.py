@@ -106,7 +106,7 @@ def test_where_reading_takes_long_one_reads_and_the_others_go_on_with_the_old_an
     during = []
     readings = count(1)
 
-    @remembered(2.0, one_reads=True)
+    @remembered(2.0)
     def slow() -> int:
         number = next(readings)
         if number == 2:
