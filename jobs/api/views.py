@@ -11,7 +11,6 @@ from rest_framework.exceptions import NotFound
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 
 from billing.api.contract import ProjectView, page_of, problems
 from billing.clock import database_now
@@ -79,7 +78,7 @@ class JobsView(ProjectView):
 
         answer = run_once(self.api_key.project, key, fingerprint_of("POST", request.path, request.body), submit)
         response = HttpResponse(answer.body, status=answer.status, content_type="application/json")
-        response["Location"] = reverse("job", [json.loads(answer.body)["id"]], request=request)
+        response["Location"] = request.build_absolute_uri(f"{request.path}/{json.loads(answer.body)['id']}")
         if answer.is_replay:
             response["Idempotent-Replayed"] = "true"
         return response
