@@ -1,4 +1,4 @@
-"""The durable bill: a line for each billed call and every stored completion, in one SQLite file.
+"""The durable bill: a line for each billed call, every stored completion and response, in one SQLite file.
 
 One thread writes. It takes whatever is queued, commits once, and only then lets the waiting calls answer; so a line is
 on disk before its answer leaves, at the price of one fsync for many calls.
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
@@ -34,11 +35,15 @@ CREATE TABLE IF NOT EXISTS stored (
     id TEXT PRIMARY KEY, organization TEXT NOT NULL, project TEXT NOT NULL, model TEXT NOT NULL, snapshot TEXT NOT NULL,
     body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS responses (
+    id TEXT PRIMARY KEY, organization TEXT NOT NULL, project TEXT NOT NULL, body TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS labels (
     name TEXT NOT NULL, value TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (name, value, id)
 ) WITHOUT ROWID;
 """
 PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+RESPONSE_IDS = "resp_"
 GROUP_MAX = 2000  # lines in one commit
 
 
@@ -68,6 +73,7 @@ COLUMNS = tuple(field.name for field in fields(BillLine))
 _values_of = attrgetter(*COLUMNS)
 INSERT_CALL = f"INSERT INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 INSERT_STORED = "INSERT INTO stored (id, organization, project, model, snapshot, body) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_RESPONSE = "INSERT INTO responses (id, organization, project, body) VALUES (?, ?, ?, ?)"
 INSERT_LABEL = "INSERT INTO labels (name, value, id) VALUES (?, ?, ?)"
 
 
@@ -87,7 +93,7 @@ class StoredQuery:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     line: BillLine
-    stored: str | None  # the body of the stored completion
+    stored: str | None  # the body of the stored completion or response
     written: asyncio.Future[None]
 
 
@@ -104,7 +110,7 @@ class Bill:
         self._writer.start()
 
     async def write(self, line: BillLine, stored: str | None) -> None:
-        """Returns when the line, and the stored completion if there is one, are on disk. Raises what SQLite raises."""
+        """Returns when the line, and the stored body if there is one, are on disk. Raises what SQLite raises."""
         written = asyncio.get_running_loop().create_future()
         self._queue.put(_Entry(line, stored, written))
         await written
@@ -132,6 +138,13 @@ class Bill:
         rows = self._read(f"SELECT {', '.join(COLUMNS)} FROM calls {where} ORDER BY rowid", values)
         return [dict(row) | {"metadata": json.loads(row["metadata"])} for row in rows]
 
+    def lines_between(self, start: datetime, end: datetime) -> list[BillLine]:
+        """The lines of calls that were billed from `start` up to, and not including, `end`; oldest first."""
+        # Texts of one form and one time zone sort as the instants do.
+        statement = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE created_at >= ? AND created_at < ? ORDER BY rowid"
+        bounds = [instant.astimezone(UTC).isoformat(timespec="milliseconds") for instant in (start, end)]
+        return [BillLine(*row) for row in self._read(statement, bounds)]
+
     def stored(self, wanted: StoredQuery) -> list[dict[str, Any]]:
         """Up to `limit` + 1 stored completions, so that the caller sees whether there are more."""
         where, values = _labelled("stored", wanted.metadata)
@@ -151,6 +164,13 @@ class Bill:
         rows = self._read(
             "SELECT body FROM stored WHERE id = ? AND organization = ? AND project = ?",
             [completion, organization, project],
+        )
+        return json.loads(rows[0]["body"]) if rows else None
+
+    def response(self, response: str, *, organization: str, project: str) -> dict[str, Any] | None:
+        rows = self._read(
+            "SELECT body FROM responses WHERE id = ? AND organization = ? AND project = ?",
+            [response, organization, project],
         )
         return json.loads(rows[0]["body"]) if rows else None
 
@@ -188,7 +208,12 @@ def _commit(connection: sqlite3.Connection, entries: Sequence[_Entry]) -> sqlite
     stored = [
         (line.id, line.organization, line.project, line.model, line.snapshot, body)
         for line, body in ((entry.line, entry.stored) for entry in entries)
-        if body is not None
+        if body is not None and not line.id.startswith(RESPONSE_IDS)
+    ]
+    responses = [
+        (line.id, line.organization, line.project, body)
+        for line, body in ((entry.line, entry.stored) for entry in entries)
+        if body is not None and line.id.startswith(RESPONSE_IDS)
     ]
     labels = [
         (name, value, entry.line.id) for entry in entries for name, value in json.loads(entry.line.metadata).items()
@@ -197,6 +222,7 @@ def _commit(connection: sqlite3.Connection, entries: Sequence[_Entry]) -> sqlite
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(INSERT_CALL, [_values_of(entry.line) for entry in entries])
         connection.executemany(INSERT_STORED, stored)
+        connection.executemany(INSERT_RESPONSE, responses)
         connection.executemany(INSERT_LABEL, labels)
         connection.execute("COMMIT")
     except sqlite3.Error as error:

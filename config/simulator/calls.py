@@ -10,19 +10,20 @@ import logging
 import random
 import string
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from config.simulator import answers, errors, requests, usage
 from config.simulator.bill import Bill, BillLine
 from config.simulator.counters import Counters
+from config.simulator.differences import Differences
 from config.simulator.faults import Fault, Faults
 from config.simulator.limiter import Admission, Limiter, with_overrides
-from config.simulator.models import Limits, Model, catalogue, served
+from config.simulator.models import Endpoint, Limits, Model, catalogue, served
 from config.simulator.requests import CompletionRequest
 from config.simulator.settings import Settings
 from config.simulator.usage import Usage
@@ -34,6 +35,8 @@ ALPHANUMERIC = string.ascii_letters + string.digits
 _ids = random.Random()  # noqa: S311 (unique, not secret)
 CLIENT_REQUEST_ID_MAX = 512
 
+Done = TypeVar("Done")
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -43,6 +46,11 @@ class Caller:
     organization: str
     project: str
     client_request_id: str | None
+
+    @property
+    def is_admin(self) -> bool:
+        """An admin key reads usage and costs, and does nothing else."""
+        return self.key.startswith("sk-admin-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,14 @@ class Order:
     admission: Admission
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a model makes of an order."""
+
+    choices: list[answers.Answer]
+    spent: Usage
+
+
 class Provider:
     """One simulated provider: its models, limits, faults, counters and bill."""
 
@@ -81,6 +97,8 @@ class Provider:
         self.faults = Faults(settings.seed)
         self.counters = Counters()
         self.latency = settings.latency
+        self.differences = Differences()
+        self.usage_delay = settings.usage_delay
         self.bill = Bill(settings.bill)
         self._chance = random.Random(settings.seed)  # noqa: S311 (nothing secret)
         self._work: set[asyncio.Task[Any]] = set()
@@ -109,11 +127,20 @@ class Provider:
 
     async def order(self, arrival: Arrival, raw: bytes) -> Order:
         """The request, checked and admitted; raises ApiError. A request that fails a check counts as a request too."""
-        body = requests.parse_body(raw)
-        model = requests.find_model(body, self.models)
+        return await self.order_of(arrival, requests.parse_body(raw), lambda body: body, "chat")
+
+    async def order_of(
+        self,
+        arrival: Arrival,
+        body: requests.Body,
+        as_chat: Callable[[requests.Body], requests.Body],
+        endpoint: Endpoint,
+    ) -> Order:
+        """The same for a body of another endpoint, which `as_chat` puts in the words of a chat completion."""
+        model = requests.find_model(body, self.models, endpoint)
         self.counters.requests_by_model[model.id] += 1
         try:
-            request = requests.check(body, model)
+            request = requests.check(as_chat(body), model)
             if request.stream and model.streaming == "verified" and not self.settings.verified:
                 raise errors.unverified_organization()
             prompt_tokens = await requests.count_prompt(request)
@@ -141,10 +168,14 @@ class Provider:
     # --- Work -------------------------------------------------------------------------------------------------------
     async def finish(self, order: Order) -> dict[str, Any]:
         """The completion, billed. Cancelling the caller does not stop the work; only the end of the server does."""
-        task = asyncio.create_task(self._complete(order))
+        return await asyncio.shield(self.start(self._complete(order)))
+
+    def start(self, work: Coroutine[Any, Any, Done]) -> asyncio.Task[Done]:
+        """Begins work that only the end of the server stops."""
+        task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._work.discard(task)
@@ -158,29 +189,37 @@ class Provider:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
 
-    def fault_for(self, order: Order) -> Fault | None:
-        model = order.request.model
-        fault = self.faults.draw(models=frozenset({model.id, model.snapshot}), prompt=order.request.prompt)
+    def fault_for(self, order: Order, *, of_responses: bool = False) -> Fault | None:
+        names = frozenset({order.request.model.id, order.request.model.snapshot})
+        fault = self.faults.draw(models=names, prompt=order.request.prompt, of_responses=of_responses)
         if fault is not None:
             self.counters.faults[fault.kind] += 1
         return fault
 
+    def answered_by(self, order: Order, model: str) -> Order:
+        """The order as another model carries it out, answers and bills."""
+        return replace(order, request=replace(order.request, model=self.models[model]))
+
     async def _complete(self, order: Order) -> dict[str, Any]:
         with self.counters.flight():
-            request = order.request
             # Texts are made and counted before the wait, so that the wait is part of the time that is printed.
-            questions = [request.question(self.settings.seed, index) for index in range(request.choices)]
-            cap = request.cap if request.cap is not None else request.model.max_output
-            choices = [answers.answer(question).capped(cap) for question in questions]
-            spent = _usage(order.prompt_tokens, choices, questions[0].draw())
-            await asyncio.sleep(self._latency(spent))
-            completion = completion_body(request, choices, spent)
-            line = bill_line(order, completion, spent)
-            await self.bill.write(line, _stored(order, completion) if request.store else None)
+            work = self.work_on(order)
+            await asyncio.sleep(self.latency_of(work.spent))
+            completion = completion_body(order.request, work.choices, work.spent)
+            line = bill_line(order, completion, work.spent)
+            await self.bill.write(line, _stored(order, completion) if order.request.store else None)
             self.counters.billed += 1
             return completion
 
-    def _latency(self, spent: Usage) -> float:
+    def work_on(self, order: Order) -> Work:
+        """The answers to an order and what they cost in tokens; takes no time."""
+        request = order.request
+        questions = [request.question(self.settings.seed, index) for index in range(request.choices)]
+        cap = request.cap if request.cap is not None else request.model.max_output
+        choices = [answers.answer(question).capped(cap) for question in questions]
+        return Work(choices, _usage(order.prompt_tokens, choices, questions[0].draw()))
+
+    def latency_of(self, spent: Usage) -> float:
         return self._chance.uniform(*self.latency) + self.settings.latency_per_token * spent.completion_tokens
 
 

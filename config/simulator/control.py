@@ -9,8 +9,10 @@ from typing import Any
 from aiohttp import web
 
 from config.simulator.calls import PROVIDER
+from config.simulator.differences import InvalidDifference
 from config.simulator.faults import InvalidFault
 from config.simulator.stored import metadata_of
+from config.simulator.webhooks import WEBHOOKS, Endpoint
 
 PREFIX = "/simulator/"
 
@@ -60,6 +62,40 @@ async def set_latency(http: web.Request) -> web.Response:
     return web.json_response({"min": low, "max": high})
 
 
+async def set_webhook(http: web.Request) -> web.Response:
+    """`{"url": ..., "secret": "whsec_..."}` for events of later ends; without a url nobody is told any more."""
+    wanted = await _object(http)
+    url, secret = wanted.get("url"), wanted.get("secret")
+    if url and not isinstance(secret, str):
+        return _bad('send {"url": ..., "secret": "whsec_..."}, or {} to tell nobody')
+    http.app[WEBHOOKS].endpoint = Endpoint(str(url), str(secret)) if url else None
+    return web.json_response({"url": url})
+
+
+async def set_usage_delay(http: web.Request) -> web.Response:
+    """`{"seconds": x}`: how long after a call was billed the usage and costs APIs report it."""
+    seconds: Any = (await _object(http)).get("seconds")
+    if not _is_seconds(seconds):
+        return _bad('send {"seconds": x} with 0 <= x')
+    http.app[PROVIDER].usage_delay = float(seconds)
+    return web.json_response({"seconds": seconds})
+
+
+async def add_difference(http: web.Request) -> web.Response:
+    wanted = await _object(http)
+    try:
+        seeded = http.app[PROVIDER].differences.add(wanted)
+    except (InvalidDifference, TypeError) as error:
+        return _bad(str(error))
+    return web.json_response(seeded, status=201)
+
+
+async def clear_differences(http: web.Request) -> web.Response:
+    """From now on the usage and costs APIs report the bill as it is."""
+    http.app[PROVIDER].differences.clear()
+    return web.json_response({"differences": []})
+
+
 async def reset(http: web.Request) -> web.Response:
     """Counters and rate limits as at the start; bill, faults and latency stay."""
     provider = http.app[PROVIDER]
@@ -76,6 +112,10 @@ ROUTES = (
     web.post(PREFIX + "faults", add_fault),
     web.delete(PREFIX + "faults", clear_faults),
     web.post(PREFIX + "latency", set_latency),
+    web.post(PREFIX + "webhook", set_webhook),
+    web.post(PREFIX + "usage-delay", set_usage_delay),
+    web.post(PREFIX + "differences", add_difference),
+    web.delete(PREFIX + "differences", clear_differences),
     web.post(PREFIX + "reset", reset),
 )
 

@@ -23,7 +23,7 @@ class KeyCounters:
 
 @dataclass(slots=True)
 class Counters:
-    """Counts of calls to `POST /v1/chat/completions`; `in_flight` are those accepted and not finished.
+    """Counts of calls that create completions and responses; `in_flight` are those accepted and not finished.
 
     Keys go by their last four characters, as in the bill.
     """
@@ -31,6 +31,7 @@ class Counters:
     requests: int = 0
     answered: int = 0
     billed: int = 0
+    looks: int = 0  # at responses: how often they were retrieved
     in_flight: int = 0
     max_in_flight: int = 0
     requests_by_model: Counter[str] = field(default_factory=Counter)
@@ -66,7 +67,7 @@ class Counters:
 
     def reset(self) -> None:
         """Back to nothing, but for the calls that are under way."""
-        self.requests = self.answered = self.billed = 0
+        self.requests = self.answered = self.billed = self.looks = 0
         self.max_in_flight = self.in_flight
         for counter in (self.requests_by_model, self.rejected, self.faults, self.families, self.keys):
             counter.clear()
@@ -76,6 +77,7 @@ class Counters:
             "requests": self.requests,
             "answered": self.answered,
             "billed": self.billed,
+            "looks": self.looks,
             "rejected": dict(self.rejected),
             "rate_limited": sum(count for name, count in self.rejected.items() if name.startswith("429 ")),
             "faults": dict(self.faults),

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from config.simulator.words import json_kind, listed
 
 ERROR_CODES_PAGE = "https://platform.openai.com/docs/guides/error-codes/api-errors"
 KEYS_PAGE = "https://platform.openai.com/account/api-keys"
@@ -46,6 +48,12 @@ def incorrect_key(key: str) -> ApiError:
     return ApiError(
         401, f"Incorrect API key provided: {masked}. You can find your API key at {KEYS_PAGE}.", code="invalid_api_key"
     )
+
+
+def missing_scope() -> ApiError:
+    # Admin keys serve the administration API alone, and other keys not at all; the wording of the refusal is not
+    # recorded publicly.
+    return ApiError(403, "You have insufficient permissions for this operation.", code="insufficient_permissions")
 
 
 # --- What is asked ----------------------------------------------------------------------------------------------------
@@ -150,6 +158,11 @@ def no_such_model(model: str) -> ApiError:
 
 def responses_only() -> ApiError:
     return ApiError(404, "This model is only supported in v1/responses and not in v1/chat/completions.", param="model")
+
+
+def chat_only(model: str) -> ApiError:
+    # That o1-preview and o1-mini had chat alone is documented; the words of the refusal are not.
+    return ApiError(404, f"The model '{model}' is not supported in v1/responses.", param="model")
 
 
 def unsupported_parameter(name: str, instead: str | None = None) -> ApiError:
@@ -275,6 +288,15 @@ def completion_not_found(completion: str) -> ApiError:
     return ApiError(404, f"Chat completion '{completion}' not found.", param="completion_id")
 
 
+def response_not_found(response: str) -> ApiError:
+    return ApiError(404, f"Response with id '{response}' not found.")
+
+
+def not_in_background(response: str) -> ApiError:
+    # That only background responses can be cancelled is documented (API reference, 2026); the words are not.
+    return ApiError(400, f"Cannot cancel the response '{response}': it was not created with background set to true.")
+
+
 # --- Limits and breakdowns --------------------------------------------------------------------------------------------
 def rate_limited(
     *,
@@ -311,14 +333,39 @@ def request_too_large(*, model: str, organization: str, limit: int, requested: i
     )
 
 
-def quota_exceeded() -> ApiError:
+def quota_exceeded(code: str = "insufficient_quota") -> ApiError:
+    """The codes of 2026 share the type of the older one (help.openai.com 6614457); their texts vary."""
     return ApiError(
         429,
         "You exceeded your current quota, please check your plan and billing details. "
         f"For more information on this error, read the docs: {ERROR_CODES_PAGE}.",
         type="insufficient_quota",
-        code="insufficient_quota",
+        code=code,
     )
+
+
+def billing_hard_limit() -> ApiError:
+    # Its code is listed publicly, its body is from hearsay.
+    return ApiError(400, "Billing hard limit has been reached", code="billing_hard_limit_reached")
+
+
+def slow_down() -> ApiError:
+    # A 503 in the documents of July 2026, a 429 in later ones. The text is not recorded.
+    return ApiError(
+        429,
+        "Requests are growing too fast. Please slow down and hold your rate for at least 15 minutes.",
+        type="rate_limit_error",
+        code="slow_down",
+    )
+
+
+def no_access_to_model(project: str, model: str) -> ApiError:
+    return ApiError(403, f"Project `{project}` does not have access to model `{model}`", code="model_not_found")
+
+
+def gateway_timed_out() -> ApiError:
+    # Azure's words for a call that took too long behind its gateway.
+    return ApiError(408, "The operation was timeout.", type="timeout", code="Timeout")
 
 
 def server_error() -> ApiError:
@@ -334,29 +381,3 @@ def overloaded() -> ApiError:
         type="service_unavailable_error",
         code="server_is_overloaded",
     )
-
-
-# --- Words ------------------------------------------------------------------------------------------------------------
-def listed(values: Sequence[str]) -> str:
-    """`'low', 'medium', and 'high'`: the provider's list, with the comma before the last."""
-    quoted = [f"'{value}'" for value in values]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
-
-
-def json_kind(value: Any) -> str:
-    """What a JSON value is, as the provider says it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int():
-            return "an integer"
-        case float():
-            return "a decimal number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"

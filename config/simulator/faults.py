@@ -5,22 +5,61 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-Kind = Literal[
+Refusal = Literal[
+    "401",
+    "403",  # the project may not use the model
+    "404",
+    "408",  # a gateway's: the call behind it may be working
     "429",  # rate limit reached, with a duration and a retry-after
+    "429_date",  # the same, with a date to wait for
+    "request_too_large",  # a 429 that no waiting helps
+    "slow_down",
     "500",
     "503",
+    "529",
     "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "billing_hard_limit_reached",
+    "html_502",  # what a proxy in between says
+    "html_503",
     "hang",  # accepted and never answered
     "cut_before_billing",  # the connection is aborted instead of an answer
-    "cut_after_billing",
-    "garbage",  # 200 and no JSON
-    "slow_body",  # headers, then a trickle
-    "html_502",  # what a proxy in between says
-    "empty_object",  # 200 and {}
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
-# The work is done and paid for, and only its answer goes wrong. A hang is in neither set: its `billed` decides.
-BILLED_KINDS = frozenset({"cut_after_billing", "garbage", "slow_body", "empty_object"})
+Spoiled = Literal[
+    "cut_after_billing",
+    "cut_in_the_body",
+    "garbage",  # 200 and no JSON
+    "html_200",
+    "empty_object",  # 200 and {}
+    "slow_body",  # headers, then a trickle
+    "slow_headers",  # the headers themselves trickle
+]
+# The answer is whole, and what it says of its tokens is not to be believed; the bill has the true ones.
+OddUsage = Literal[
+    "no_usage",
+    "negative_usage",
+    "usage_in_words",
+    "huge_usage",  # a thousand times the tokens that were used
+    "reasoning_above_output",
+    "cached_above_input",
+]
+# What befalls the work of a response and not the answer to its creation; calls of chat know nothing of it.
+OfResponses = Literal[
+    "failed",  # ends as failed with `code`, unbilled
+    "usage_withheld",  # does not say what it was billed for when it is cancelled
+]
+OtherModel = Literal["other_model"]  # answered, and billed, by the model of `answers_as`
+Kind = Refusal | Spoiled | OddUsage | OtherModel | OfResponses
+ODD_USAGE_KINDS: frozenset[str] = frozenset(get_args(OddUsage))
+# The work is done and paid for, and only its answer goes wrong. A hang is not of them: its `billed` decides.
+BILLED_KINDS: frozenset[str] = frozenset(get_args(Spoiled)) | ODD_USAGE_KINDS
+RESPONSE_KINDS: frozenset[str] = frozenset(get_args(OfResponses))
+KINDS: tuple[str, ...] = tuple(
+    kind for kinds in (Refusal, Spoiled, OddUsage, OtherModel, OfResponses) for kind in get_args(kinds)
+)
 
 
 class InvalidFault(ValueError):
@@ -44,15 +83,23 @@ class Fault:
     bytes_per_second: float = 20.0
     retry_after: int = 1  # seconds; 0 leaves the header out
     billed: bool = False
+    code: str = "server_error"
+    answers_as: str = "gpt-4o-mini"
 
     @property
     def is_billed(self) -> bool:
         return self.kind in BILLED_KINDS or (self.kind == "hang" and self.billed)
 
-    def strikes(self, *, models: frozenset[str], prompt: str) -> bool:
+    @property
+    def is_refusal(self) -> bool:
+        """The call is answered by it, and no work is done."""
+        return not self.is_billed and self.kind not in RESPONSE_KINDS
+
+    def strikes(self, *, models: frozenset[str], prompt: str, of_responses: bool = False) -> bool:
         """Whether a call of this model (by any of its names) with this prompt is one of those meant."""
         return (
             self.count != 0
+            and (of_responses or self.kind not in RESPONSE_KINDS)
             and (self.model is None or self.model in models)
             and (self.match is None or self.match in prompt)
         )
@@ -69,6 +116,7 @@ class Fault:
             "bytes_per_second": self.bytes_per_second,
             "retry_after": self.retry_after,
             "billed": self.is_billed,
+            "answers_as": self.answers_as,
         }
 
 
@@ -87,10 +135,11 @@ class Faults:
         self._set.append(fault)
         return fault
 
-    def draw(self, *, models: frozenset[str], prompt: str) -> Fault | None:
+    def draw(self, *, models: frozenset[str], prompt: str, of_responses: bool = False) -> Fault | None:
         """The fault that befalls this call, used up by one."""
         for place, fault in enumerate(self._set):
-            if fault.strikes(models=models, prompt=prompt) and self._chance.random() < fault.probability:
+            is_meant = fault.strikes(models=models, prompt=prompt, of_responses=of_responses)
+            if is_meant and self._chance.random() < fault.probability:
                 if fault.count is not None:
                     self._set[place] = replace(fault, count=fault.count - 1)
                 return fault

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 TIERS = (1, 2, 3, 4, 5)
 
+Endpoint = Literal["chat", "responses"]
+EVERYWHERE: tuple[Endpoint, ...] = ("chat", "responses")
 # How a model answers to a temperature other than 1: takes any, refuses the value, refuses the parameter.
 TemperatureRule = Literal["any", "value", "parameter"]
 # Whether it streams: yes; no, in the words of September and of December 2024; only for verified organizations.
@@ -44,7 +46,7 @@ class Model:
     context: int
     max_input: int | None
     max_output: int
-    chat: bool
+    endpoints: frozenset[Endpoint]
     reasoning: bool
     refuses: frozenset[str]
     temperature: TemperatureRule
@@ -73,7 +75,7 @@ def _model(row: Mapping[str, Any], traits: Mapping[str, Any], limits: Mapping[st
         context=row["context"],
         max_input=row.get("max_input"),
         max_output=row["max_output"],
-        chat=row.get("chat", True),
+        endpoints=frozenset(row.get("endpoints", EVERYWHERE)),
         reasoning=traits["reasoning"],
         refuses=frozenset(traits["refuses"]),
         temperature=traits["temperature"],

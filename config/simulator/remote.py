@@ -45,6 +45,21 @@ class Remote:
         """Seconds that every later call takes, or something between two bounds."""
         self._ask("POST", "/simulator/latency", {"min": low, "max": low if high is None else high})
 
+    def set_webhook(self, url: str = "", secret: str = "") -> None:
+        """Whom to tell of background responses that have ended; nobody without a URL."""
+        self._ask("POST", "/simulator/webhook", {"url": url, "secret": secret})
+
+    def set_usage_delay(self, seconds: float) -> None:
+        """How long after a call was billed the usage and costs APIs report it."""
+        self._ask("POST", "/simulator/usage-delay", {"seconds": seconds})
+
+    def differ(self, kind: str, **options: Any) -> str:
+        """Seeds a difference between the bill and its reports; the id of the line that differs."""
+        return str(self._ask("POST", "/simulator/differences", {"kind": kind, **options})["id"])
+
+    def clear_differences(self) -> None:
+        self._ask("DELETE", "/simulator/differences")
+
     def reset(self) -> None:
         """Counters and rate limits as at the start; the bill and the faults stay."""
         self._ask("POST", "/simulator/reset", {})

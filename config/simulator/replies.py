@@ -5,7 +5,9 @@ import json
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from email.utils import formatdate
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
@@ -13,7 +15,7 @@ from aiohttp import web
 
 from config.simulator import errors
 from config.simulator.calls import Arrival, Order
-from config.simulator.faults import Fault
+from config.simulator.faults import ODD_USAGE_KINDS, Fault
 from config.simulator.limiter import go_duration
 
 # What stands on every answer of api.openai.com and says nothing (recorded 2025-07-09).
@@ -127,21 +129,37 @@ async def refuse(http: web.Request, order: Order, fault: Fault) -> web.Response:
     if fault.kind != "hang" and fault.seconds:
         await asyncio.sleep(fault.seconds)
     match fault.kind:
-        case "429":
-            raise _rate_limited(order, fault)
-        case "500":
-            raise _with_limits(errors.server_error(), order)
-        case "503":
-            raise _with_limits(errors.overloaded(), order)
-        case "insufficient_quota":
-            raise _with_limits(errors.quota_exceeded(), order)
-        case "html_502":
+        case "html_502" | "html_503":
+            status = int(fault.kind[-3:])
             headers = {"server": "cloudflare", "content-type": "text/html; charset=UTF-8"}
-            return web.Response(status=502, text=HTML_502, headers=headers)
+            return web.Response(status=status, text=HTML_502, headers=headers)
         case "hang":
             return await hang(http, fault)
-        case _:
+        case "cut_before_billing":
             return await abort(http)
+    raise _with_limits(_refusal(order, fault), order)
+
+
+def _refusal(order: Order, fault: Fault) -> errors.ApiError:
+    """The error of a fault that is one."""
+    caller, model = order.arrival.caller, order.request.model.id
+    made: dict[str, Callable[[], errors.ApiError]] = {
+        "401": lambda: errors.incorrect_key(caller.key),
+        "403": lambda: errors.no_access_to_model(caller.project, model),
+        "404": lambda: errors.model_not_found(model),
+        "408": errors.gateway_timed_out,
+        "429": lambda: _rate_limited(order, fault),
+        "429_date": lambda: _rate_limited(order, fault),
+        "request_too_large": lambda: errors.request_too_large(
+            model=model, organization=caller.organization, limit=1000, requested=1001
+        ),
+        "slow_down": errors.slow_down,
+        "500": errors.server_error,
+        "503": errors.overloaded,
+        "529": lambda: replace(errors.overloaded(), status=529),
+        "billing_hard_limit_reached": errors.billing_hard_limit,
+    }
+    return made[fault.kind]() if fault.kind in made else errors.quota_exceeded(fault.kind)
 
 
 async def spoil(http: web.Request, order: Order, fault: Fault, completion: Mapping[str, Any]) -> web.StreamResponse:
@@ -150,8 +168,16 @@ async def spoil(http: web.Request, order: Order, fault: Fault, completion: Mappi
         await asyncio.sleep(fault.seconds)
     headers = {**order_headers(order), "content-type": "application/json"}
     match fault.kind:
+        case kind if kind in ODD_USAGE_KINDS:
+            return web.Response(body=json_bytes(_with_odd_usage(kind, completion)), headers=headers)
         case "garbage":
             return web.Response(body=GARBAGE, headers=headers)
+        case "html_200":
+            return web.Response(text=HTML_502, headers={**headers, "content-type": "text/html; charset=UTF-8"})
+        case "cut_in_the_body":
+            return await _cut_half_way(http, json_bytes(completion), headers)
+        case "slow_headers":
+            return await _trickle_headers(http, headers, fault.bytes_per_second)
         case "empty_object":
             return web.Response(body=b"{}", headers=headers)
         case "slow_body":
@@ -179,6 +205,45 @@ async def abort(http: web.Request) -> NoReturn:
     raise AssertionError("a future that nobody resolves was resolved")
 
 
+def _with_odd_usage(kind: str, completion: Mapping[str, Any]) -> dict[str, Any]:
+    """The completion with tokens that are not those of the bill."""
+    spent = dict(completion["usage"])
+    output, details = spent["completion_tokens"], dict(spent["completion_tokens_details"])
+    match kind:
+        case "no_usage":
+            return {name: value for name, value in completion.items() if name != "usage"}
+        case "negative_usage":
+            spent["completion_tokens"] = -output
+        case "usage_in_words":
+            spent["completion_tokens"] = f"{output} tokens"
+        case "huge_usage":
+            spent["completion_tokens"] = output * 1000
+        case "reasoning_above_output":
+            spent["completion_tokens_details"] = {**details, "reasoning_tokens": output + 1}
+        case _:
+            cached = {"cached_tokens": spent["prompt_tokens"] + 1, "audio_tokens": 0}
+            spent["prompt_tokens_details"] = cached
+    return {**completion, "usage": spent}
+
+
+async def _cut_half_way(http: web.Request, body: bytes, headers: Mapping[str, str]) -> NoReturn:
+    response = web.StreamResponse(headers={**headers, "content-length": str(len(body))})
+    await response.prepare(http)
+    await response.write(body[: len(body) // 2])
+    await asyncio.sleep(0.01)  # what was written goes out before the reset
+    await abort(http)
+
+
+async def _trickle_headers(http: web.Request, headers: Mapping[str, str], bytes_per_second: float) -> NoReturn:
+    """Writes past the server, which would send all of the headers at once; they never end."""
+    assert http.transport is not None
+    http.transport.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        for byte in "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode():
+            http.transport.write(bytes([byte]))
+            await asyncio.sleep(1 / bytes_per_second)
+
+
 async def _trickle(
     http: web.Request, body: bytes, headers: Mapping[str, str], bytes_per_second: float
 ) -> web.StreamResponse:
@@ -203,7 +268,9 @@ def _rate_limited(order: Order, fault: Fault) -> errors.ApiError:
         wait=go_duration(fault.retry_after * 1000 or math.ceil(60_000 / limits.requests)),
         retry_after=fault.retry_after or None,
     )
-    return _with_limits(error, order)
+    if fault.kind == "429_date":
+        error.headers = {"retry-after": formatdate(math.ceil(time.time()) + fault.retry_after, usegmt=True)}
+    return error
 
 
 def _with_limits(error: errors.ApiError, order: Order) -> errors.ApiError:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.simulator import answers, errors, limiter, usage
-from config.simulator.models import Model
+from config.simulator.models import Endpoint, Model
+from config.simulator.words import listed
 
 METADATA_PAIRS, METADATA_NAME, METADATA_VALUE = 16, 64, 512
 # Efforts that some model takes; another word is an invalid value, one of these on the wrong model an unsupported one.
@@ -68,7 +69,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def find_model(body: Body, models: Mapping[str, Model]) -> Model:
+def find_model(body: Body, models: Mapping[str, Model], endpoint: Endpoint = "chat") -> Model:
     """The model of a call. Raises ApiError: none named, unknown or out of reach, not served on this endpoint."""
     name = body.get("model")
     if not name:
@@ -77,8 +78,8 @@ def find_model(body: Body, models: Mapping[str, Model]) -> Model:
         raise errors.wrong_type("model", "a string", name)
     if name not in models:
         raise errors.model_not_found(name)
-    if not models[name].chat:
-        raise errors.responses_only()
+    if endpoint not in models[name].endpoints:
+        raise errors.responses_only() if endpoint == "chat" else errors.chat_only(name)
     return models[name]
 
 
@@ -280,7 +281,7 @@ def _effort(body: Body, model: Model) -> errors.ApiError | None:
     if effort not in EFFORTS:
         return errors.invalid_value("reasoning_effort", effort, model.efforts)
     if effort not in model.efforts:
-        supported = f" Supported values are: {errors.listed(model.efforts)}."
+        supported = f" Supported values are: {listed(model.efforts)}."
         return errors.unsupported_value("reasoning_effort", f"'{effort}'", supported)
     return None
 

@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from config.simulator import control, errors, replies, stored, usage
+from config.simulator import control, errors, replies, responses, stored, usage, usage_api
 from config.simulator.calls import ARRIVAL, PROVIDER, Arrival, Provider
 from config.simulator.models import Model
+from config.simulator.responses import RESPONSES, Responses
 from config.simulator.settings import Settings
+from config.simulator.webhooks import WEBHOOKS, Endpoint, Webhooks
 
 logger = logging.getLogger(__name__)
 
 COMPLETIONS = "/v1/chat/completions"
+CREATIONS = frozenset({COMPLETIONS, responses.PATH})
 BODY_BYTES_MAX = 64 * 2**20  # a prompt of a million tokens is some megabytes
 BACKLOG = 4096
 # How long a stop waits for answers that are just being written; calls that still wait are abandoned before that.
@@ -35,6 +38,9 @@ def create_app(settings: Settings) -> web.Application:
             web.get(COMPLETIONS + "/{completion}", stored.retrieve_completion),
             web.get("/v1/models", list_models),
             web.get("/v1/models/{model}", retrieve_model),
+            *responses.ROUTES,
+            web.get(usage_api.USAGE, usage_api.usage_of_completions),
+            web.get(usage_api.COSTS, usage_api.costs),
             *control.ROUTES,
         ]
     )
@@ -69,9 +75,12 @@ async def create_completion(http: web.Request) -> web.StreamResponse:
     provider = http.app[PROVIDER]
     order = await provider.order(http[ARRIVAL], await http.read())
     fault = provider.fault_for(order)
-    if fault is not None and not fault.is_billed:
+    if fault is not None and not fault.is_billed and fault.kind != "other_model":
         with provider.counters.flight():
             return await replies.refuse(http, order, fault)
+    if fault is not None and fault.kind == "other_model":
+        order = provider.answered_by(order, fault.answers_as)
+        fault = None
     completion = await provider.finish(order)
     if fault is not None:
         with provider.counters.flight():
@@ -106,12 +115,14 @@ async def _as_provider(request: web.Request, handler: Handler) -> web.StreamResp
     if request.path.startswith(control.PREFIX):
         return await handler(request)
     counters = request.app[PROVIDER].counters
-    is_call = request.method == "POST" and request.path == COMPLETIONS
+    is_call = request.method == "POST" and request.path in CREATIONS
     counters.requests += is_call
     request_id = replies.new_request_id()
     try:
         _check_route(request)
         request[ARRIVAL] = Arrival(request.app[PROVIDER].authenticate(request.headers), request_id)
+        if request[ARRIVAL].caller.is_admin is not (request.path in usage_api.PATHS):
+            raise errors.missing_scope()
         if is_call:
             counters.arrive(request[ARRIVAL].caller.key)
         return await handler(request)
@@ -142,6 +153,9 @@ def _check_route(http: web.Request) -> None:
 def _provider(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     async def provider(app: web.Application) -> AsyncIterator[None]:
         app[PROVIDER] = Provider(settings)
+        endpoint = Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
+        app[WEBHOOKS] = Webhooks(endpoint, app[PROVIDER].start)
+        app[RESPONSES] = Responses(app[PROVIDER], app[WEBHOOKS])
         # Reading the ranks takes a fifth of a second: it begins now, and nobody waits for it before the first call.
         loading = asyncio.create_task(asyncio.to_thread(usage.encoding))
         yield

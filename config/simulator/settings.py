@@ -14,6 +14,7 @@ class Settings:
     tier: int = 5
     latency: tuple[float, float] = (0.2, 0.6)
     latency_per_token: float = 0.0
+    usage_delay: float = 0.0  # after which a billed call shows in the usage and costs APIs
     seed: int = 1
     bill: Path = Path("var/simulator-bill.sqlite3")
     enforce_limits: bool = True
@@ -22,4 +23,6 @@ class Settings:
     requests_per_day: Mapping[str, int] = field(default_factory=dict)
     organization: str = "org-simulator"
     project: str = "proj_simulator"
+    webhook_url: str = ""  # told when a background response has ended; empty: nobody is
+    webhook_secret: str = ""  # whsec_ and a key in base64
     verified: bool = False  # an organization that is not verified may not stream o3 and later models

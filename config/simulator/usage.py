@@ -110,14 +110,21 @@ def cached_tokens(prompt_tokens: int, draw: int) -> int:
     return CACHE_FROM + CACHE_STEP * (draw // 2 % (steps + 1))
 
 
-def cost_usd(model: Model, service_tier: str, usage: Usage) -> Decimal:
-    """The exact price of a call in dollars; reasoning is billed as output, once."""
+def cost_parts(model: Model, service_tier: str, usage: Usage) -> tuple[Decimal, Decimal, Decimal]:
+    """The exact price of a call in dollars: uncached input, cached input, output; reasoning is output, once."""
     price = model.prices[service_tier]
-    input_cost = (usage.prompt_tokens - usage.cached_tokens) * price.input + usage.cached_tokens * price.cached_input
-    output_cost = usage.completion_tokens * price.output
-    if model.long_prompt and usage.prompt_tokens > LONG_PROMPT_TOKENS:
-        input_cost, output_cost = input_cost * 2, output_cost * Decimal("1.5")
-    return (input_cost + output_cost) / MILLION
+    is_long = model.long_prompt and usage.prompt_tokens > LONG_PROMPT_TOKENS
+    on_input, on_output = (2, Decimal("1.5")) if is_long else (1, Decimal(1))
+    return (
+        (usage.prompt_tokens - usage.cached_tokens) * price.input * on_input / MILLION,
+        usage.cached_tokens * price.cached_input * on_input / MILLION,
+        usage.completion_tokens * price.output * on_output / MILLION,
+    )
+
+
+def cost_usd(model: Model, service_tier: str, usage: Usage) -> Decimal:
+    """The exact price of a call in dollars."""
+    return sum(cost_parts(model, service_tier, usage), Decimal(0))
 
 
 def decimal_text(amount: Decimal) -> str:

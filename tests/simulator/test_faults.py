@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
@@ -18,6 +20,15 @@ from tests.simulator.clients import ask, billed_calls, connect
         ("500", openai.InternalServerError, "server_error", None),
         ("503", openai.InternalServerError, "service_unavailable_error", "server_is_overloaded"),
         ("insufficient_quota", openai.RateLimitError, "insufficient_quota", "insufficient_quota"),
+        ("credit_balance_exhausted", openai.RateLimitError, "insufficient_quota", "credit_balance_exhausted"),
+        ("project_spend_limit_exceeded", openai.RateLimitError, "insufficient_quota", "project_spend_limit_exceeded"),
+        ("billing_hard_limit_reached", openai.BadRequestError, "invalid_request_error", "billing_hard_limit_reached"),
+        ("slow_down", openai.RateLimitError, "rate_limit_error", "slow_down"),
+        ("request_too_large", openai.RateLimitError, "tokens", "rate_limit_exceeded"),
+        ("529", openai.InternalServerError, "service_unavailable_error", "server_is_overloaded"),
+        ("401", openai.AuthenticationError, "invalid_request_error", "invalid_api_key"),
+        ("403", openai.PermissionDeniedError, "invalid_request_error", "model_not_found"),
+        ("404", openai.NotFoundError, "invalid_request_error", "model_not_found"),
     ],
 )
 def test_errors_before_the_work_are_not_billed(
@@ -66,7 +77,39 @@ def test_a_proxy_answers_with_html_and_nothing_is_billed(client: OpenAI, simulat
     assert billed_calls(simulator) == before
 
 
-@pytest.mark.parametrize(("kind", "lines"), [("cut_before_billing", 0), ("cut_after_billing", 1)])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("negative_usage", lambda usage: usage.completion_tokens < 0),
+        ("usage_in_words", lambda usage: usage.completion_tokens.endswith(" tokens")),
+        ("huge_usage", lambda usage: usage.completion_tokens > 100_000),
+        ("reasoning_above_output", lambda u: u.completion_tokens_details.reasoning_tokens > u.completion_tokens),
+        ("cached_above_input", lambda usage: usage.prompt_tokens_details.cached_tokens > usage.prompt_tokens),
+        ("no_usage", lambda usage: usage is None),
+    ],
+)
+def test_odd_usage_comes_with_a_whole_answer_and_a_true_bill(
+    client: OpenAI, simulator: RunningSimulator, kind: str, told: Callable[[Any], bool]
+) -> None:
+    simulator.fault(kind)
+    answer = ask(client)
+    assert told(answer.usage)
+    assert answer.choices[0].message.content
+    (line,) = [line for line in simulator.bill(lines=True)["lines"] if line["id"] == answer.id]
+    assert 0 <= line["reasoning_tokens"] <= line["completion_tokens"] < 100_000
+
+
+def test_another_model_answers_and_bills(client: OpenAI, simulator: RunningSimulator) -> None:
+    simulator.fault("other_model", answers_as="gpt-4o")
+    answer = ask(client, "o1-mini")
+    assert answer.model.startswith("gpt-4o-")
+    (line,) = [line for line in simulator.bill(lines=True)["lines"] if line["id"] == answer.id]
+    assert (line["model"], line["snapshot"], line["reasoning_tokens"]) == ("gpt-4o", answer.model, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"), [("cut_before_billing", 0), ("cut_after_billing", 1), ("cut_in_the_body", 1)]
+)
 def test_a_cut_connection_looks_the_same_billed_or_not(
     client: OpenAI, simulator: RunningSimulator, kind: str, lines: int
 ) -> None:

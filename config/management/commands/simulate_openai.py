@@ -21,8 +21,9 @@ NOTICE = "THIS IS A SIMULATOR OF OPENAI: no real model answers, no money is spen
 
 class Command(BaseCommand):
     help = (
-        "Serves the chat completions API as OpenAI would, with its errors, rate limits, usage and stored completions, "
-        "and keeps a durable bill of what it answered. Any key that begins with sk- is accepted, but for sk-invalid... "
+        "Serves the chat completions and responses APIs as OpenAI would, with its errors, rate limits, usage and "
+        "stored answers, and keeps a durable bill of what it answered. Any key that begins with sk- is accepted, but "
+        "for sk-invalid... "
         "Faults, counters and the bill are under /simulator/."
     )
     requires_system_checks = ()  # they would want the whole product
@@ -53,8 +54,26 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="added for every completion token (%(default)s)",
         )
+        add(
+            "--usage-delay",
+            type=_seconds,
+            default=DEFAULTS.usage_delay,
+            metavar="SECONDS",
+            help="after which a billed call shows in the usage and costs APIs (%(default)s)",
+        )
         add("--seed", type=int, default=DEFAULTS.seed, help="another seed gives other answers and tokens (%(default)s)")
         add("--bill", type=Path, default=DEFAULTS.bill, metavar="PATH", help="SQLite file of the bill (%(default)s)")
+        self._add_limits(parser)
+        self._add_webhooks(parser)
+        add("--organization", default=DEFAULTS.organization, help="that of callers who name none (%(default)s)")
+        add(
+            "--verified",
+            action="store_true",
+            help="the organization is verified: o3, o4-mini and gpt-5 models stream for it",
+        )
+
+    def _add_limits(self, parser: CommandParser) -> None:
+        add = parser.add_argument
         add("--limits", choices=("on", "off"), default="on", help="whether rate limits are enforced (%(default)s)")
         add(
             "--rpm",
@@ -80,11 +99,20 @@ class Command(BaseCommand):
             metavar="MODEL=N",
             help="requests per day of a model, which have no limit otherwise; may be repeated",
         )
-        add("--organization", default=DEFAULTS.organization, help="that of callers who name none (%(default)s)")
+
+    def _add_webhooks(self, parser: CommandParser) -> None:
+        add = parser.add_argument
         add(
-            "--verified",
-            action="store_true",
-            help="the organization is verified: o3, o4-mini and gpt-5 models stream for it",
+            "--webhook-url",
+            default=DEFAULTS.webhook_url,
+            metavar="URL",
+            help="where to tell that a background response has ended, signed as OpenAI signs; nowhere by default",
+        )
+        add(
+            "--webhook-secret",
+            default=DEFAULTS.webhook_secret,
+            metavar="whsec_BASE64",
+            help="what those webhooks are signed with",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -94,6 +122,7 @@ class Command(BaseCommand):
             tier=options["tier"],
             latency=options["latency"],
             latency_per_token=options["latency_per_token"],
+            usage_delay=options["usage_delay"],
             seed=options["seed"],
             bill=options["bill"],
             enforce_limits=options["limits"] == "on",
@@ -101,6 +130,8 @@ class Command(BaseCommand):
             tokens_per_minute=dict(options["tpm"]),
             requests_per_day=dict(options["requests_per_day"]),
             organization=options["organization"],
+            webhook_url=options["webhook_url"],
+            webhook_secret=options["webhook_secret"],
             verified=options["verified"],
         )
         try:
