@@ -10,6 +10,7 @@ far as slots (`slots`) and rate limits (`rooms`) have room, and writes what star
 
 import logging
 from collections.abc import Iterable
+from threading import Lock
 from uuid import UUID
 
 import redis
@@ -18,6 +19,7 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
 from jobs import limiter, waking
+from jobs.crash_points import reach
 from jobs.dispatch import rounds, upkeep
 from jobs.dispatch.rounds import Round
 
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 # Key of the advisory lock; any number that nothing else in this database locks.
 ONE_DISPATCHER = 0x42_55_52_53_41_52
+# A thread of this process that dispatches, and one that waits to be the next.
+_running, _next = Lock(), Lock()
 # Attempts that one message names: few enough that they spread over the workers.
 PER_MESSAGE = 10
 WAKE_LATER_KEY = "bursar:dispatch:woken-for-later"
@@ -34,7 +38,7 @@ CALL_TASK = "jobs.tasks.call_model"
 # The beat comes this often by itself. Room that there is sooner is worth a message, but not one for every call: turns
 # are given a second ahead, so nothing of the limit is lost by coming a little late.
 BEAT_SECONDS = 1.0
-SOONEST_SECONDS = 0.1
+SOONEST_SECONDS = 0.25
 
 
 def wake_in(seconds: float) -> None:
@@ -44,13 +48,32 @@ def wake_in(seconds: float) -> None:
         waking.ask(WAKE_LATER_KEY, keep_seconds=later, countdown=later)
 
 
+def dispatch_in_turn() -> int:
+    """As `dispatch`, by one thread of this process at a time; 0 where another one is already waiting to begin.
+
+    That one sees all that this one would: messages that come while a round is slow cost nothing, and nobody's job
+    waits behind rounds that find nothing.
+    """
+    if not _next.acquire(blocking=False):
+        return 0
+    try:
+        _running.acquire()
+    finally:
+        _next.release()
+    try:
+        return dispatch()
+    finally:
+        _running.release()
+
+
 def dispatch() -> int:
     """Starts every queued job that slots, rate limits and budgets admit now; returns how many attempts were made."""
-    _forget_wake()
     upkeep.expire()
     upkeep.resume()
-    started = 0
-    while (done := _carry_out()).attempt_ids:
+    done = _carry_out()
+    started = len(done.attempt_ids)
+    while done.is_more_likely:
+        done = _carry_out()
         started += len(done.attempt_ids)
     if done.next_room_seconds is not None:
         wake_in(done.next_room_seconds)
@@ -62,10 +85,18 @@ def _carry_out() -> Round:
     """One round. One dispatcher at a time, so that together they start no more than there are slots."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_DISPATCHER])
+    _forget_wake()
     done = rounds.carry_out(BATCH)
     if done.attempt_ids:
-        transaction.on_commit(lambda: send(done.attempt_ids))
+        transaction.on_commit(lambda: _tell(done.attempt_ids))
+        reach("t2.written")
     return done
+
+
+def _tell(attempt_ids: Iterable[UUID]) -> None:
+    reach("t2.committed")
+    send(attempt_ids)
+    reach("t2.sent")
 
 
 def send(attempt_ids: Iterable[UUID]) -> None:
@@ -79,7 +110,8 @@ def send(attempt_ids: Iterable[UUID]) -> None:
 
 
 def _forget_wake() -> None:
-    # Before the queue is read: whoever submits after this line wakes us again.
+    # Before the queue is read, so that whoever submits after this line wakes us again; and not before it is our turn,
+    # so that whoever submits while we wait for it need not: we are going to see it.
     try:
         limiter.connection().delete(waking.WAKE_KEY)
     except redis.RedisError:

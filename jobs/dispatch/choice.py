@@ -10,7 +10,7 @@ from accounts.errors import DomainError
 from jobs.dispatch import probes
 from jobs.dispatch.facts import Facts, Terms
 from jobs.dispatch.lines import Candidate, Line, read_heads
-from jobs.dispatch.rooms import Rooms
+from jobs.dispatch.rooms import Full, Rooms
 from jobs.dispatch.shares import FairOrder, Party, Shares
 from jobs.dispatch.slots import Slots
 
@@ -53,17 +53,16 @@ class Chooser:
     def choose(self) -> Choice:
         """The jobs that start now, as far as their budgets let them."""
         while len(self._choice.picks) < self._count and (turn := self._order.first()):
-            organization, project = turn
-            line = self._line_of(project)
-            if line is None:
-                self._order.leave()
-            elif not self._slots.has_room(project.id):
+            _, project = turn
+            if not self._slots.has_room(project.id):  # before anything is read for it
                 self._close(project)
+            elif line := self._line_of(project):
+                self._try_head(project, line)
             else:
-                self._try_head(organization, project, line)
+                self._order.leave()
         return self._choice
 
-    def _try_head(self, organization: Party, project: Party, line: Line) -> None:
+    def _try_head(self, project: Party, line: Line) -> None:
         candidate = line.heads.popleft()
         line.was_looked_at = True
         self._choice.tried.setdefault(line.id, []).append(candidate)
@@ -74,7 +73,7 @@ class Chooser:
         except DomainError as error:
             self._choice.failures.append((candidate, error))
             return
-        use_headroom = line.created + line.picked == 0 and self._shares.is_behind(organization, project)
+        use_headroom = self._may_use_headroom(line)
         full = self._rooms.take(line, candidate, use_headroom=use_headroom)
         if full is None:
             cost_ns = self._rooms.cost_ns(line, candidate, self._slots.total)
@@ -86,8 +85,7 @@ class Chooser:
             self._choice.waits.append((candidate, full.told))
         else:
             self._choice.tried[line.id].pop()
-            line.told = full.told
-            line.is_open = False
+            self._wait(line, full)
 
     def _line_of(self, project: Party) -> Line | None:
         """Of the project's queues that have room, the one whose next job goes first."""
@@ -115,9 +113,21 @@ class Chooser:
         coming = (other for project in self._order.upcoming() for other in self._lines[project.id])
         unread = [other for other in coming if other.is_open and not other.read and other is not line]
         chosen = [line, *unread[: self._count - 1]]
-        self._facts.learn(chosen)
-        each = math.ceil(self._count / len(chosen))
+        self._facts.learn([*chosen, *self._rooms.unclaimed])
+        if full := self._rooms.look(line, use_headroom=self._may_use_headroom(line)):
+            self._wait(line, full)
+            return
+        # No more than may start: each is locked, and a lock is written.
+        each = math.ceil(min(self._count, max(1, self._slots.free)) / len(chosen))
         read_heads([(other, each if other.probe is None else probes.WINDOW * 2) for other in chosen])
+
+    def _may_use_headroom(self, line: Line) -> bool:
+        return line.created + line.picked == 0 and self._shares.is_behind(line.organization, line.project)
+
+    @staticmethod
+    def _wait(line: Line, full: Full) -> None:
+        """Nothing more of the line starts in this round."""
+        line.was_looked_at, line.told, line.is_open = True, full.told, False
 
     def _close(self, project: Party) -> None:
         """The project waits for a slot, and for nothing else."""

@@ -1,7 +1,7 @@
 """How much the rate limits have room for: what the calls of a round may ask of them, and what it costs a project."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -71,18 +71,23 @@ class Family:
     tokens: int = 0
     full: dict[bool, Full] = field(default_factory=dict)
 
-    def take(self, candidate: Candidate, *, use_headroom: bool) -> Full | None:
-        """Takes the room for a job's call; or says why there is none, and there is none for those after it either."""
+    def take(self, tokens: int, *, use_headroom: bool) -> Full | None:
+        """Takes the room for a call; or says why there is none, and there is none for those after it either."""
+        full = self.look(tokens, use_headroom=use_headroom)
+        if full is None:
+            self.requests, self.tokens = self.requests + 1, self.tokens + tokens
+        return full
+
+    def look(self, tokens: int, *, use_headroom: bool) -> Full | None:
+        """The same, and takes nothing."""
         if use_headroom in self.full:
             return self.full[use_headroom]
         if self.room is None:
             return Full({"reason": "rate_limit", "limit": "unknown", "model": self.name}, math.inf)
         ahead = min(LOOK_AHEAD_SECONDS, settings.ADMISSION_HORIZON_SECONDS)
-        tokens = candidate.admission_tokens
         asked = {"requests": self.requests + 1, "tokens": self.tokens + tokens}
         seconds, limit = self.room.earliest(**asked, use_headroom=use_headroom)
         if seconds <= ahead:
-            self.requests, self.tokens = asked["requests"], asked["tokens"]
             return None
         told = {"reason": "rate_limit", "model": self.name, **self._named(limit)}
         if seconds == math.inf and self.room.earliest(requests=1, tokens=tokens, use_headroom=True)[0] == math.inf:
@@ -98,11 +103,15 @@ class Family:
 
 
 class Rooms:
-    """The families that come up in a round, by their accounts."""
+    """The families that come up in a round, by their accounts.
+
+    The facts of a line that is asked for have to be known, and those of `unclaimed`, the lines whose attempts wait for
+    their turns.
+    """
 
     def __init__(self, facts: Facts, lines: Iterable[Line]) -> None:
         self._facts = facts
-        self._unclaimed = [line for line in lines if line.unclaimed]
+        self.unclaimed = [line for line in lines if line.unclaimed]
         self._families: dict[tuple[str, str], Family] = {}
         self._owned: dict[UUID, Family | None] = {}
         self.is_limiter_away = False
@@ -112,8 +121,7 @@ class Rooms:
         if key not in self._families:
             limits = self._facts.limits(line)
             family = Family(line.family, limits, limiter.room(*key, limits) if limits else None)
-            self._facts.learn(self._unclaimed)
-            for other in self._unclaimed:
+            for other in self.unclaimed:
                 if (self._facts.account(other), other.family) == key:
                     family.requests += other.unclaimed
                     family.tokens += other.unclaimed_tokens
@@ -122,11 +130,18 @@ class Rooms:
 
     def take(self, line: Line, candidate: Candidate, *, use_headroom: bool) -> Full | None:
         """As `Family.take`; with the limiter away there is room for nobody."""
+        return self._ask(line, lambda family: family.take(candidate.admission_tokens, use_headroom=use_headroom))
+
+    def look(self, line: Line, *, use_headroom: bool) -> Full | None:
+        """What even the smallest call of a line waits for; None where its jobs are worth being read."""
+        return self._ask(line, lambda family: family.look(1, use_headroom=use_headroom))
+
+    def _ask(self, line: Line, ask: Callable[[Family], Full | None]) -> Full | None:
+        """What is said of the project's own limits, else of the account's."""
         if not self.is_limiter_away:
             try:
                 own = self._own(line)
-                full = own.take(candidate, use_headroom=use_headroom) if own else None
-                return full or self.family(line).take(candidate, use_headroom=use_headroom)
+                return (ask(own) if own else None) or ask(self.family(line))
             except limiter.LimiterAway:
                 self.is_limiter_away = True
         return Full({"reason": "limiter_unavailable"}, math.inf)

@@ -16,6 +16,7 @@ from billing import ledger
 from billing.arrays import columns
 from billing.ledger import Claim, Refusal
 from billing.limits import Owner
+from jobs.crash_points import reach
 from jobs.dispatch import probes
 from jobs.dispatch.choice import Choice, Pick
 from jobs.dispatch.facts import Facts
@@ -55,6 +56,7 @@ def start(choice: Choice, facts: Facts) -> tuple[list[Pick], dict[UUID, Refusal]
     """
     claims = [_claim(pick, facts) for pick in choice.picks]
     refusals = {refusal.claim.reference: refusal for refusal in ledger.reserve(claims)}
+    reach("t2.held")
     granted = [
         (pick, claim) for pick, claim in zip(choice.picks, claims, strict=True) if claim.reference not in refusals
     ]
