@@ -1,7 +1,7 @@
 """Owns: who may act, on whose behalf, and under which of the provider's limits.
 
-Users, organizations, projects, teams, memberships, API keys, provider credentials; usage tiers, rate limits and the
-payments that a tier follows from.
+Users, organizations, projects, teams, memberships, API keys, provider credentials and accounts; usage tiers, rate
+limits and the payments that a tier follows from.
 
 Does not own: prices, spend and quotas (`billing`), or any job (`jobs`). Imports neither.
 

@@ -6,7 +6,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import api_keys
+from accounts import api_keys, log_context
 from accounts.models import ApiKey, User
 
 
@@ -21,6 +21,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if api_key is None:
             # One answer for unknown, expired, revoked and orphaned: a stranger learns nothing of a key.
             raise AuthenticationFailed("The API key is unknown, expired or revoked.", code="invalid_api_key")
+        # Until the request ends, which takes them away with its own id.
+        log_context.add(organization_id=api_key.project.organization_id, project_id=api_key.project_id)
         api_keys.note_use(api_key, now)
         return api_key.created_by, api_key
 

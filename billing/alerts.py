@@ -3,7 +3,7 @@
 import logging
 import smtplib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -43,9 +43,24 @@ def raise_overrun(
     Belongs into the transaction that settles the bill: without it nobody is told. US dollars.
     """
     text = f"A call of {model} cost {usd(total_usd)} USD, and {usd(bound_usd)} USD was held for it."
+    return _raise(AlertKind.OVERRUN, str(reference), text, organization_id, project_id)
+
+
+def raise_drift(*, organization_id: UUID, day: date, lines: int, drift_usd: Decimal) -> Alert:
+    """The alert that the books of a day differ from the provider's bill; the one there is, if it was raised before.
+
+    Belongs into the transaction that keeps the comparison. US dollars.
+    """
+    plural = "difference comes" if lines == 1 else "differences come"
+    text = f"{lines} {plural} to {usd(drift_usd)} USD between the books of {day} (UTC) and the provider's bill."
+    return _raise(AlertKind.DRIFT, f"{organization_id} {day}", text, organization_id, None)
+
+
+def _raise(kind: AlertKind, reference: str, text: str, organization_id: UUID, project_id: UUID | None) -> Alert:
+    """The alert about a subject, told after the commit if it is new."""
     alert, is_new = Alert.objects.get_or_create(
-        kind=AlertKind.OVERRUN,
-        reference=str(reference),
+        kind=kind,
+        reference=reference,
         defaults={
             "organization_id": organization_id,
             "project_id": project_id,
@@ -136,8 +151,12 @@ def _lines(alert: Alert) -> Iterator[str]:
     yield f"Organization: {alert.organization}"
     if alert.project:
         yield f"Project: {alert.project}"
-    yield f"Attempt: {alert.reference}"
+    if alert.kind == AlertKind.OVERRUN:
+        yield f"Attempt: {alert.reference}"
     yield f"Raised at: {alert.raised_at:%Y-%m-%d %H:%M:%S} UTC"
     yield ""
-    yield "No new call of the project starts until somebody unpauses it in the admin."
+    if alert.kind == AlertKind.OVERRUN:
+        yield "No new call of the project starts until somebody unpauses it in the admin."
+    else:
+        yield f"The lines are at /admin/billing/reconciliation/{alert.organization_id}/ of your Bursar."
     yield f"Acknowledge this alert at /admin/billing/alert/{alert.pk}/change/ of your Bursar."

@@ -29,6 +29,18 @@ class AlreadyReleased(DomainError):
     code = "reservation_released"
 
 
+class DifferenceChanged(DomainError):
+    """The difference is not what was shown: the day was looked at again, or somebody decided. Look at it again."""
+
+    code = "difference_changed"
+
+
+class NothingToDecide(DomainError):
+    """There is nothing to decide about this line: it agrees, explains itself, is looked at again, or is decided."""
+
+    code = "nothing_to_decide"
+
+
 class MonthStillOpen(DomainError):
     """A month that is not over can not be closed."""
 

@@ -6,6 +6,7 @@ decided is pure (`billing.grants`, `billing.settlements`); what is read and writ
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -25,15 +26,28 @@ from billing.models.entries import EntryKind
 from billing.money import usd
 from billing.periods import month_of
 from billing.prices import terms_of
-from billing.pricing import Tokens
-from billing.settlements import Move, Reserved, Settlement, Usage, clock, line, moves, settlement, total
+from billing.pricing import Tokens, cost
+from billing.settlements import (
+    Move,
+    Reserved,
+    Settlement,
+    Usage,
+    clock,
+    is_another_model,
+    line,
+    moves,
+    settlement,
+    total,
+)
 
 __all__ = [
     "Claim",
     "Refusal",
     "Usage",
     "adjust",
+    "correct",
     "mark_in_doubt",
+    "mark_in_doubt_all",
     "release",
     "release_all",
     "reserve",
@@ -75,6 +89,7 @@ def settle(reference: UUID, tokens: Tokens, *, snapshot: str, is_empty: bool = F
 def settle_all(usages: Sequence[Usage]) -> list[UsageRecord]:
     """Replaces each hold by the actual cost, at the price that was in force when the call was reserved; once.
 
+    Where another model answered than was asked, it is that one's, if it is known: the provider bills who worked.
     Returns the usage records, in order. What was settled before, or is named twice, gets the record of the first time.
     A cost above the bound is booked in full, flagged as an overrun, and pauses the project: the bound was a promise,
     and somebody should look before more is spent on it. A call of a closed month is booked now, with that month's name.
@@ -92,13 +107,13 @@ def settle_all(usages: Sequence[Usage]) -> list[UsageRecord]:
     return [records[usage.reference] for usage in usages]
 
 
-def release(reference: UUID, *, reason: str) -> None:
+def release(reference: UUID, *, reason: str, actor: User | None = None) -> None:
     """Gives one hold back, as `release_all` does many."""
-    release_all({reference: reason})
+    release_all({reference: reason}, actor=actor)
 
 
-def release_all(reasons: Mapping[UUID, str]) -> None:
-    """Gives holds back, each for its reason: nothing was billed.
+def release_all(reasons: Mapping[UUID, str], *, actor: User | None = None) -> None:
+    """Gives holds back, each for its reason: nothing was billed. `actor`: the person who says so, if one does.
 
     Releasing again changes nothing; what is settled stays settled. Raises NoSuchReservation; then none was given back.
     """
@@ -110,22 +125,32 @@ def release_all(reasons: Mapping[UUID, str]) -> None:
     now = storage.now()
     storage.move(total(moves(row) for row in held))
     _resolve([(row, None) for row in held], ReservationStatus.RELEASED, now)
+    by = actor.pk if actor else None
     lines = [
-        line(row, EntryKind.RELEASE, heads[row.organization_id], now, reason=reasons[row.reference]) for row in held
+        line(row, EntryKind.RELEASE, heads[row.organization_id], now, reason=reasons[row.reference], actor_id=by)
+        for row in held
     ]
     storage.append(heads, lines)
 
 
 def mark_in_doubt(reference: UUID, *, reason: str) -> None:
-    """Notes that the outcome of a call is not known; its hold stays until it is. Raises NoSuchReservation."""
+    """Notes one doubt, as `mark_in_doubt_all` does many."""
+    mark_in_doubt_all({reference: reason})
+
+
+def mark_in_doubt_all(reasons: Mapping[UUID, str]) -> None:
+    """Notes that the outcomes of calls are not known; their holds stay until they are. Raises NoSuchReservation."""
     _require_transaction()
-    rows, heads = _locked_reservations([reference])
-    row = rows[reference]
-    if not row.is_open or row.is_in_doubt:
+    rows, heads = _locked_reservations(reasons)
+    doubted = [row for row in rows.values() if row.is_open and not row.is_in_doubt]
+    if not doubted:
         return
-    storage.doubt(row)
-    head = heads[row.organization_id]
-    storage.append(heads, [line(row, EntryKind.IN_DOUBT, head, storage.now(), reason=reason)])
+    now = storage.now()
+    storage.doubt(doubted)
+    lines = [
+        line(row, EntryKind.IN_DOUBT, heads[row.organization_id], now, reason=reasons[row.reference]) for row in doubted
+    ]
+    storage.append(heads, lines)
 
 
 def adjust(
@@ -161,6 +186,22 @@ def adjust(
     )
     storage.append(heads, [entry])
     return storage.entry(project.organization_id, entry.sequence)
+
+
+def correct(reference: UUID, tokens: Tokens, *, reason: str, actor: User) -> Decimal:
+    """Adjusts what was booked for a call to the tokens that it turns out to have used; returns by how much.
+
+    Its usage record stays as it was written. Raises NoSuchReservation.
+    """
+    _require_transaction()
+    rows, _ = _locked_reservations([reference])
+    row = rows[reference]
+    assert not row.is_open, "an open reservation is settled, not corrected"
+    difference = cost(tokens, row.terms).total_usd - storage.settled_usd(row)
+    if difference:
+        project = Project.objects.select_related("organization").get(pk=row.project_id)
+        adjust(project, difference, reason=reason, actor=actor, corrects=row.reserved_at)
+    return difference
 
 
 def _require_transaction() -> None:
@@ -218,12 +259,18 @@ def _locked_reservations(references: Iterable[UUID]) -> tuple[dict[UUID, Reserve
 def _settle(answered: Sequence[tuple[Reserved, Usage]], heads: Mapping[UUID, Head]) -> dict[UUID, UsageRecord]:
     """Books the usage of open reservations; returns the records by reference."""
     now = storage.now()
+    answered = [(_at_price_of(usage.snapshot, row), usage) for row, usage in answered]
     settled = [settlement(row, usage.tokens, heads[row.organization_id], now) for row, usage in answered]
     storage.move(_moves(settled, heads, now))
     _resolve([(each.reserved, each.total_usd) for each in settled], ReservationStatus.SETTLED, now)
     lines = [
-        line(row, EntryKind.SETTLE, heads[row.organization_id], now, spent=each.total_usd)
-        for each, (row, _) in zip(settled, answered, strict=True)
+        line(
+            *(row, EntryKind.SETTLE, heads[row.organization_id], now),
+            spent=each.total_usd,
+            reason=usage.reason,
+            actor_id=usage.actor_id,
+        )
+        for each, (row, usage) in zip(settled, answered, strict=True)
     ]
     storage.append(heads, lines)
     records = storage.record_usages([(each, usage) for each, (_, usage) in zip(settled, answered, strict=True)], now)
@@ -231,6 +278,14 @@ def _settle(answered: Sequence[tuple[Reserved, Usage]], heads: Mapping[UUID, Hea
         if each.is_overrun:
             _pause_after_overrun(each, now)
     return records
+
+
+def _at_price_of(answered: str, row: Reserved) -> Reserved:
+    """The reservation; where another model answered than was asked, at the price of that one, if it is known."""
+    if not is_another_model(row.model, answered):
+        return row
+    price = storage.price_of(answered, row)
+    return row if price is None else replace(row, price_id=price.pk, terms=terms_of(price))
 
 
 def _moves(settled: Sequence[Settlement], heads: Mapping[UUID, Head], now: datetime) -> dict[UUID, Move]:

@@ -1,5 +1,6 @@
 """What resolving a reservation does to money: which budgets move, and what is written into the book. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,19 +17,23 @@ from billing.periods import month_of
 from billing.pricing import Cost, PriceTerms, Tokens, cost
 
 ZERO = Decimal(0)
+SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What the provider says that the call of a reservation used, and which model answered.
 
-    `is_empty`: it was paid for, and there is no visible answer.
+    `is_empty`: it was paid for, and there is no visible answer. `reason` and `actor_id` where the provider did not say
+    it: the tokens are presumed.
     """
 
     reference: UUID
     tokens: Tokens
     snapshot: str
     is_empty: bool = False
+    reason: str = ""
+    actor_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,16 @@ def booked_at(happened_at: datetime, head: Head, now: datetime) -> datetime:
     return happened_at if happened_at >= head.closed_until else clock(head, now)
 
 
+def undated(name: str) -> str:
+    """A model's name without the date of a snapshot: o1-mini-2024-09-12 as o1-mini."""
+    return SNAPSHOT_DATE.sub("", name)
+
+
+def is_another_model(asked: str, answered: str) -> bool:
+    """Whether neither the model that was asked for answered, nor a snapshot of it."""
+    return undated(answered) != undated(asked)
+
+
 def settlement(reserved: Reserved, tokens: Tokens, head: Head, now: datetime) -> Settlement:
     """What the call came to at the price of its reservation, booked where its month allows."""
     of_tokens = cost(tokens, reserved.terms)
@@ -149,7 +164,14 @@ def total(found: Iterable[Mapping[UUID, Move]]) -> dict[UUID, Move]:
 
 
 def line(
-    reserved: Reserved, kind: EntryKind, head: Head, now: datetime, *, spent: Decimal = ZERO, reason: str = ""
+    reserved: Reserved,
+    kind: EntryKind,
+    head: Head,
+    now: datetime,
+    *,
+    spent: Decimal = ZERO,
+    reason: str = "",
+    actor_id: int | None = None,
 ) -> Line:
     """What happened to a reservation, as a line of the month of its dispatch or, if that is closed, of the open one."""
     of_call = month_of(reserved.reserved_at).start
@@ -166,5 +188,6 @@ def line(
         window_start=booked,
         recorded_at=clock(head, now),
         reason=reason,
+        actor=actor_id,
         corrects=of_call if booked != of_call else None,
     )

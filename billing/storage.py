@@ -12,21 +12,23 @@ from uuid import UUID
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from accounts.models import Project
+from accounts.models import Organization, Project
 from billing import alerts, rollups
 from billing.arrays import array, columns
 from billing.books import append, lock
 from billing.budgets import limits_of_all as limits
 from billing.budgets import open_accounts
 from billing.clock import database_now as now
+from billing.errors import UnknownPrice
 from billing.grants import Claim, Raise
 from billing.limits import Owner
-from billing.models import LedgerEntry, Reservation, UsageRecord
+from billing.models import LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.rollups import SUMMED_TOKENS
 from billing.periods import month_of
+from billing.prices import price_on
 from billing.pricing import PriceTerms
-from billing.settlements import Hold, Move, Reserved, Settlement, Usage
+from billing.settlements import Hold, Move, Reserved, Settlement, Usage, undated
 
 __all__ = ["append", "limits", "lock", "now", "open_accounts"]
 
@@ -163,6 +165,15 @@ def owners_of(rows: Sequence[Reserved]) -> dict[UUID, Owner]:
     }
 
 
+def price_of(model: str, row: Reserved) -> Price | None:
+    """The price of another model for the call of a reservation, as of its reserving; None where nobody knows it."""
+    organization = Organization.objects.get(pk=row.organization_id)
+    try:
+        return price_on((model, undated(model)), row.service_tier, organization.terms_date(row.reserved_at))
+    except UnknownPrice:
+        return None
+
+
 def resolve(rows: Sequence[tuple[Reserved, Decimal | None]], status: ReservationStatus, now: datetime) -> int:
     """Ends open reservations, each with what was settled; returns how many of them were open."""
     with connection.cursor() as cursor:
@@ -171,9 +182,14 @@ def resolve(rows: Sequence[tuple[Reserved, Decimal | None]], status: Reservation
     return resolved
 
 
-def doubt(row: Reserved) -> None:
-    """Notes that the outcome is not known."""
-    Reservation.objects.filter(pk=row.id).update(is_in_doubt=True)
+def settled_usd(row: Reserved) -> Decimal:
+    """What a reservation was settled at; nothing where it was released."""
+    return Reservation.objects.values_list("settled_usd", flat=True).get(pk=row.id) or Decimal(0)
+
+
+def doubt(rows: Sequence[Reserved]) -> None:
+    """Notes that the outcomes are not known."""
+    Reservation.objects.filter(pk__in=[row.id for row in rows]).update(is_in_doubt=True)
 
 
 def record_usages(settled: Sequence[tuple[Settlement, Usage]], now: datetime) -> dict[UUID, UsageRecord]:

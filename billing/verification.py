@@ -36,6 +36,7 @@ from billing.models.rollups import TOTALS, Rollup
 from billing.money import usd
 from billing.periods import Window, month_of
 from billing.pricing import PriceTerms, Tokens, cost
+from billing.settlements import is_another_model, undated
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +203,25 @@ def _usage_records(organization: Organization) -> Iterator[Difference]:
 def _facts(record: UsageRecord) -> Iterator[tuple[str, object, object]]:
     """What a usage record says beside its cost, and what its reservation and its ledger entry say about the same."""
     reservation = record.reservation
-    for name in (*SpendRollup.OWNER, "price_id"):
+    for name in SpendRollup.OWNER:
         yield name, getattr(record, name), getattr(reservation, name)
+    yield "price_id", record.price_id, record.price_id if _is_of_who_answered(record) else reservation.price_id
     yield "dispatched_at", record.dispatched_at, reservation.reserved_at
     settled = [entry for entry in reservation.ledger_entries.all() if entry.kind == EntryKind.SETTLE]
     late = [entry.recorded_at for entry in settled if entry.corrects is not None]
     yield "booked_at", record.booked_at, late[0] if late else reservation.reserved_at
     yield "window_start", record.window_start, month_of(record.booked_at).start
     yield "is_overrun", record.is_overrun, record.total_usd > reservation.amount_usd
+
+
+def _is_of_who_answered(record: UsageRecord) -> bool:
+    """Whether another model answered than was asked, and the record is rated at that one's price."""
+    if record.price_id == record.reservation.price_id or not is_another_model(record.model, record.snapshot):
+        return False
+    terms = (record.input_usd_per_million, record.cached_input_usd_per_million, record.output_usd_per_million)
+    price = record.price
+    of_price = (price.input_usd_per_million, price.cached_input_usd_per_million, price.output_usd_per_million)
+    return price.model in (record.snapshot, undated(record.snapshot)) and terms == of_price
 
 
 def _rollups(organization: Organization) -> Iterator[Difference]:

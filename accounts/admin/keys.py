@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from accounts import api_keys
 from accounts.admin.base import BursarAdmin, ProjectFilter, badge
-from accounts.models import ApiKey, ProviderCredential
+from accounts.models import AdminCredential, ApiKey, ProviderCredential
 
 
 class ValidityFilter(admin.SimpleListFilter):
@@ -108,8 +108,8 @@ class ApiKeyAdmin(BursarAdmin):
         self.message_user(request, f"{len(valid)} revoked.", level)
 
 
-class ProviderCredentialForm(forms.ModelForm):
-    """The key goes in and never comes out."""
+class KeyForm(forms.ModelForm):
+    """A credential's form: the key goes in and never comes out."""
 
     provider_key = forms.CharField(
         label="API key",
@@ -118,6 +118,20 @@ class ProviderCredentialForm(forms.ModelForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
         help_text="Stored encrypted and never shown again. Empty keeps the key that is there.",
     )
+
+    def clean_provider_key(self) -> str:
+        key: str = self.cleaned_data["provider_key"]
+        if not key and not self.instance.encrypted_api_key:
+            raise forms.ValidationError("Enter the key: none is stored yet.")
+        return key
+
+    def save(self, commit: bool = True) -> Any:
+        if key := self.cleaned_data["provider_key"]:
+            self.instance.api_key = key
+        return super().save(commit)
+
+
+class ProviderCredentialForm(KeyForm):
     base_url = forms.URLField(
         label="Base URL",
         required=False,
@@ -128,19 +142,13 @@ class ProviderCredentialForm(forms.ModelForm):
 
     class Meta:
         model = ProviderCredential
-        fields = ("organization", "base_url", "provider_organization_id", "serves_shut_down_models")
+        fields = ("organization", "base_url", "provider_organization_id", "serves_shut_down_models", "keeps_answers")
 
-    def clean_provider_key(self) -> str:
-        key: str = self.cleaned_data["provider_key"]
-        if not key and not self.instance.encrypted_api_key:
-            raise forms.ValidationError("Enter the key: none is stored yet.")
-        return key
 
-    def save(self, commit: bool = True) -> ProviderCredential:
-        if key := self.cleaned_data["provider_key"]:
-            self.instance.api_key = key
-        saved: ProviderCredential = super().save(commit)
-        return saved
+class AdminCredentialForm(KeyForm):
+    class Meta:
+        model = AdminCredential
+        fields = ("organization",)
 
 
 @admin.register(ProviderCredential)
@@ -162,6 +170,7 @@ class ProviderCredentialAdmin(BursarAdmin):
         "base_url",
         "provider_organization_id",
         "serves_shut_down_models",
+        "keeps_answers",
         "updated_at",
     )
 
@@ -175,3 +184,26 @@ class ProviderCredentialAdmin(BursarAdmin):
     @admin.display(description="endpoint", ordering="base_url", empty_value="the deployment's")
     def endpoint(self, credential: ProviderCredential) -> str | None:
         return credential.base_url or None
+
+
+@admin.register(AdminCredential)
+class AdminCredentialAdmin(BursarAdmin):
+    """The provider's admin keys, which read what it bills."""
+
+    form = AdminCredentialForm
+    list_display = ("organization", "hint", "updated_at")
+    list_select_related = ("organization",)
+    search_fields = ("organization__name", "organization__slug")
+    id_fields = ("organization_id",)
+    date_hierarchy = "updated_at"
+    autocomplete_fields = ("organization",)
+    ordering = (F("organization__name"),)
+    readonly_fields = ("hint", "updated_at")
+    fields = ("organization", "provider_key", "hint", "updated_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AdminCredential | None = None) -> Any:
+        return (*self.readonly_fields, "organization") if obj else self.readonly_fields
+
+    @admin.display(description="stored key", ordering="api_key_hint")
+    def hint(self, credential: AdminCredential) -> str:
+        return f"ends in …{credential.api_key_hint}" if credential.api_key_hint else "none yet"

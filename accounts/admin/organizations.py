@@ -188,6 +188,7 @@ class ProjectAdmin(FixedOrganization):
     readonly_fields = ("state", "paused_at", "paused_reason", "related", "created_at")
     fieldsets = (
         (None, {"fields": ("organization", "team", "name", "slug", "provider_project_id", "dispatch_weight")}),
+        ("Lost answers", {"fields": ("doubt_policy", "doubt_patience_hours")}),
         ("State", {"fields": ("state", "paused_at", "paused_reason", "related", "created_at")}),
     )
     add_fieldsets = (fieldsets[0],)
@@ -208,6 +209,7 @@ class ProjectAdmin(FixedOrganization):
             (self.spend(project, "Spend"),),
             (list_of("jobs_job", "Jobs", **mine),),
             (list_of("jobs_queue", "Queues", **mine),),
+            (list_of("jobs_doubt", "Doubts", attempt__job__project__id__exact=project.pk),),
             (list_of("accounts_apikey", "API keys", **mine),),
             (list_of("accounts_projectratelimit", "Rate limits of its own", **mine),),
             (list_of("billing_quota", "Quota", q=project.pk),),

@@ -1,13 +1,15 @@
 """The tables of `accounts`, one noun a file."""
 
-from accounts.models.credentials import ProviderCredential
+from accounts.models.credentials import AdminCredential, ProviderCredential
 from accounts.models.keys import ApiKey
-from accounts.models.organizations import Membership, Organization, Project, Role, Team
+from accounts.models.organizations import DoubtPolicy, Membership, Organization, Project, Role, Team
 from accounts.models.tiers import Payment, ProjectRateLimit, RateLimit, TierOverride, UsageTier
 from accounts.models.users import User
 
 __all__ = [
+    "AdminCredential",
     "ApiKey",
+    "DoubtPolicy",
     "Membership",
     "Organization",
     "Payment",

@@ -18,6 +18,14 @@ def _dispatch_weight(among: str) -> models.PositiveIntegerField:
     )
 
 
+class DoubtPolicy(models.TextChoices):
+    """What becomes of a call whose answer was lost and cannot be found at the provider."""
+
+    HOLD = "hold", "keep holding its worst case until a person decides"
+    PRESUME_SPENT = "presume_spent", "book its worst case as spent; the job has failed"
+    RERUN = "rerun", "book its worst case as spent and run the job once more, which may pay twice"
+
+
 class Organization(models.Model):
     """The customer: has a usage tier, credentials for the provider, projects, teams and members."""
 
@@ -79,6 +87,21 @@ class Project(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True, help_text="While set, no new call of this project starts.")
     paused_reason = models.CharField(max_length=300, blank=True)
     dispatch_weight = _dispatch_weight("projects of the organization")
+    doubt_policy = models.CharField(
+        "lost answers",
+        max_length=20,
+        choices=DoubtPolicy.choices,
+        default=DoubtPolicy.HOLD,
+        db_default=DoubtPolicy.HOLD,
+        help_text="What becomes of a call whose answer was lost and is not found at the provider in time.",
+    )
+    doubt_patience_hours = models.PositiveIntegerField(
+        "hours until then",
+        default=24,
+        db_default=24,
+        validators=[MinValueValidator(1), MaxValueValidator(24 * 30)],
+        help_text="The provider keeps answers for thirty days.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -86,6 +109,10 @@ class Project(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["organization", "slug"], name="one_project_per_slug"),
             models.CheckConstraint(condition=models.Q(dispatch_weight__gt=0), name="project_weight_is_positive"),
+            models.CheckConstraint(
+                condition=models.Q(doubt_policy__in=DoubtPolicy.values), name="project_doubt_policy_is_known"
+            ),
+            models.CheckConstraint(condition=models.Q(doubt_patience_hours__gte=1), name="project_is_patient"),
         ]
 
     def __str__(self) -> str:

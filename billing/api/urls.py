@@ -2,6 +2,10 @@
 
 from django.urls import path
 
+from billing.api.reconciliation import ReconciliationView
 from billing.api.spend import SpendView
 
-urlpatterns = [path("spend", SpendView.as_view(), name="spend")]
+urlpatterns = [
+    path("spend", SpendView.as_view(), name="spend"),
+    path("reconciliation", ReconciliationView.as_view(), name="reconciliation"),
+]

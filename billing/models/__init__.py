@@ -5,6 +5,12 @@ from billing.models.budgets import Budget, Hold, Measure, Quota, Reservation, Sc
 from billing.models.closings import ClosedMonth
 from billing.models.entries import Book, LedgerEntry
 from billing.models.prices import Price, ServiceTier
+from billing.models.reconciliations import (
+    ReconciledDay,
+    ReconciliationDecision,
+    ReconciliationLine,
+    ReconciliationRun,
+)
 from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
 from billing.models.usage import UsageRecord
 from billing.models.verifications import Origin, Verification
@@ -25,6 +31,10 @@ __all__ = [
     "Price",
     "ProjectRollup",
     "Quota",
+    "ReconciledDay",
+    "ReconciliationDecision",
+    "ReconciliationLine",
+    "ReconciliationRun",
     "Reservation",
     "Rollup",
     "Scope",

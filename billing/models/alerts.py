@@ -12,6 +12,7 @@ from accounts.models import Organization, Project
 
 class AlertKind(models.TextChoices):
     OVERRUN = "overrun", "bill above its bound"
+    DRIFT = "drift", "books and provider's bill differ"
 
 
 class Alert(models.Model):
@@ -21,7 +22,10 @@ class Alert(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="alerts")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="alerts")
     kind = models.CharField(max_length=20, choices=AlertKind.choices)
-    reference = models.CharField(max_length=100, help_text="What it is about; an overrun: the attempt that was billed.")
+    reference = models.CharField(
+        max_length=100,
+        help_text="What it is about; an overrun: the attempt that was billed; drift: organization and day.",
+    )
     text = models.CharField(max_length=500)
     raised_at = models.DateTimeField()
     mailed_at = models.DateTimeField(null=True, blank=True)

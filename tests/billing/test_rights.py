@@ -16,7 +16,7 @@ CHANGES = [
     "UPDATE billing_ledgerentry SET spent_change_usd = 0",
     "UPDATE billing_ledgerentry SET reason = reason WHERE sequence = 1",
     "DELETE FROM billing_ledgerentry",
-    "TRUNCATE billing_ledgerentry",
+    "TRUNCATE billing_ledgerentry CASCADE",
     "UPDATE billing_usagerecord SET total_usd = total_usd",
     "DELETE FROM billing_usagerecord",
     "TRUNCATE billing_usagerecord",

@@ -129,14 +129,18 @@ class Memory:
             for row in rows
         }
 
+    def price_of(self, model: str, row: Any) -> None:
+        """No model of this world is known under another name, so that every call costs what it was reserved at."""
+
     def resolve(self, rows: Any, status: Any, now: datetime) -> int:
         opened = [row.reference for row, _ in rows if self.rows[row.reference].status == "open"]
         for reference in opened:
             self.rows[reference] = replace(self.rows[reference], status=status, is_in_doubt=False)
         return len(opened)
 
-    def doubt(self, row: Any) -> None:
-        self.rows[row.reference] = replace(row, is_in_doubt=True)
+    def doubt(self, rows: Any) -> None:
+        for row in rows:
+            self.rows[row.reference] = replace(row, is_in_doubt=True)
 
     def record_usages(self, settled: Any, now: datetime) -> Any:
         for each, _ in settled:
