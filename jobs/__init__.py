@@ -1,7 +1,7 @@
 """Owns: the work, from submission to answer. The model catalogue, jobs, their content, attempts, idempotency records.
 
 A listing of this folder reads as the life of a job: submission, validation, estimates, dispatch, limiter, execution,
-provider, recovery, cancellation.
+provider, breakers, background, recovery, cancellation.
 
 Does not own: money (`billing`, entered by `billing.ledger` alone) or people and tiers (`accounts`).
 

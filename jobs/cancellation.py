@@ -1,24 +1,47 @@
-"""A queued job is withdrawn. One that is running is not: its call may already be billed."""
+"""A queued job is withdrawn. One that the provider works on in the background is stopped there.
+
+What it had used by then is settled, so that it is cancelled a moment later. A call of chat cannot be stopped: it may be
+billed already.
+"""
 
 from django.db import transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce, Now
 
 from billing.clock import database_now
 from jobs.errors import NotCancellable
-from jobs.models import Job
-from jobs.states import JobStatus
+from jobs.models import Attempt, Job
+from jobs.states import AttemptStatus, JobStatus
 
 
 @transaction.atomic
 def cancel(job: Job) -> Job:
-    """The cancelled job; cancelling it again changes nothing. Raises NotCancellable once it has left the queue."""
+    """The job, cancelled or about to be (`cancel_asked_at`); cancelling it again changes nothing.
+
+    Raises NotCancellable for one that is being called or has ended otherwise.
+    """
     withdrawn = Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED).update(
         status=JobStatus.CANCELLED, finished_at=database_now(), waiting_on=None
     )
     job.refresh_from_db()
     # Losing the race against the dispatcher is normal: then the job's own status says what happened.
-    if not withdrawn and job.status != JobStatus.CANCELLED:
+    if not withdrawn and job.status != JobStatus.CANCELLED and not _ask_to_stop(job):
         raise NotCancellable(
-            f"The job is {job.status}; only a queued job can be cancelled, because a call that has begun may already "
-            "be billed."
+            f"The job is {job.status}; only a queued job can be cancelled, or one that the provider works on in the "
+            "background. Any other call that has begun may already be billed."
         )
     return job
+
+
+def _ask_to_stop(job: Job) -> bool:
+    """Notes that the provider is to be told, at the next look; False where it does not work on the job."""
+    if not _at_the_provider(job).update(look_at=Now()):
+        return False
+    Job.objects.filter(pk=job.pk).update(cancel_asked_at=Coalesce(F("cancel_asked_at"), Now()))
+    job.refresh_from_db()
+    return True
+
+
+def _at_the_provider(job: Job) -> "QuerySet[Attempt]":
+    open_ones = (AttemptStatus.ACCEPTED, AttemptStatus.IN_DOUBT)
+    return job.attempts.filter(status__in=open_ones, look_at__isnull=False)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from accounts.models import Project, ProviderCredential
+from accounts.models import AdminCredential, Project, ProviderCredential
+from accounts.provider_accounts import ProviderAccount
 from accounts.remembered import remembered
 
 
@@ -22,6 +23,7 @@ class Access:
     provider_organization_id: str | None
     provider_project_id: str | None
     serves_shut_down_models: bool
+    keeps_answers: bool = True
 
 
 def access_of(project: Project) -> Access:
@@ -63,4 +65,35 @@ def _own(organization_id: UUID) -> Access | None:
 
 
 def _access(own: ProviderCredential) -> Access:
-    return Access(own.base_url, own.api_key, own.provider_organization_id or None, None, own.serves_shut_down_models)
+    return Access(
+        own.base_url,
+        own.api_key,
+        own.provider_organization_id or None,
+        None,
+        own.serves_shut_down_models,
+        own.keeps_answers,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAccess:
+    """Address and admin key with which the bill of an account is read, and the provider's id of its organization."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    provider_organization_id: str | None
+
+
+def admin_access_of(account: ProviderAccount) -> AdminAccess | None:
+    """How the bill of an account is read; None where there is no admin key for it."""
+    if account.organization is None:
+        if not settings.OPENAI_ADMIN_KEY:
+            return None
+        return AdminAccess(settings.OPENAI_BASE_URL, settings.OPENAI_ADMIN_KEY, settings.OPENAI_ORG_ID or None)
+    key = AdminCredential.objects.filter(organization=account.organization).first()
+    calls = ProviderCredential.objects.filter(organization=account.organization).first()
+    if key is None:
+        return None
+    base_url = (calls and calls.base_url) or settings.OPENAI_BASE_URL
+    # The environment's id belongs to the environment's key.
+    return AdminAccess(base_url, key.api_key, (calls and calls.provider_organization_id) or None)

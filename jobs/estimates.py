@@ -23,6 +23,9 @@ MESSAGE_FRAME = 4
 # message.
 MARGIN_PER_MESSAGE = 14
 MARGIN_PER_CALL = 32
+# The Responses API counted 37 and 71 tokens over the text of two one-message prompts in public (OpenAI's documentation
+# and API reference, 2026), where chat counts 7: twice the larger is left.
+MARGIN_OF_RESPONSES = 142
 MARGIN_OF_TEXT = Decimal("1.02")
 # High detail of the largest picture; no published formula exceeds it. A dearer one would be flagged as an overrun.
 IMAGE_TOKENS = 50_000
@@ -72,8 +75,11 @@ def count_tokens(text: str) -> int:
     return sum(len(_vocabulary().encode_ordinary(piece)) for piece in pieces)
 
 
-def prompt_size(request: PromptRequest) -> PromptSize:
-    """How large the prompt of a request is: its messages, and the schemas that go with them."""
+def prompt_size(request: PromptRequest, *, has_responses: bool = False) -> PromptSize:
+    """How large the prompt of a request is: its messages, and the schemas that go with them.
+
+    `has_responses`: its model may be called by the Responses API, which frames a prompt in more tokens than chat does.
+    """
     texts = [text for message in request.messages for text in _texts({**message, "role": ""})]
     schemas = [
         json.dumps(request.parameters[name], ensure_ascii=False)
@@ -88,7 +94,7 @@ def prompt_size(request: PromptRequest) -> PromptSize:
         ceil(text_tokens * MARGIN_OF_TEXT)
         + REPLY_PRIMING
         + (MESSAGE_FRAME + MARGIN_PER_MESSAGE) * messages
-        + MARGIN_PER_CALL
+        + (MARGIN_OF_RESPONSES if has_responses else MARGIN_PER_CALL)
         + IMAGE_TOKENS * images
     )
     return PromptSize(counted, bound, sum(map(len, texts + schemas)))

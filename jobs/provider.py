@@ -9,17 +9,20 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx2
 import openai
 from django.conf import settings
 from openai import AsyncOpenAI
+from openai._types import RequestOptions
 
 from billing.pricing import Tokens
 from jobs.credentials import Access
 from jobs.retries import Rejection, is_outcome_known
+from jobs.states import JobStatus
 from jobs.transport import Sending, Transport, sending
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST = {"response_id": 100, "request_id": 100, "snapshot": 100, "finish_reason": 30}
 # A thousand times the largest context window there is: a bill beyond it is not to be believed.
 MOST_TOKENS = 10**9
+# What reading a body that is no answer raises.
+UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 # Accesses whose client is kept; making one costs milliseconds.
 MOST_CLIENTS = 64
 
@@ -45,11 +50,14 @@ class Answer:
     usage: dict[str, Any]
     tokens: Tokens
     headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    # Where the finish reason does not say how the job ends, and why it failed.
+    ends_as: JobStatus | None = None
+    error: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, longest in LONGEST.items():
             object.__setattr__(self, name, _storable(getattr(self, name))[:longest])
-        for name in ("message", "usage"):
+        for name in ("message", "usage", "error"):
             object.__setattr__(self, name, _storable(getattr(self, name)))
 
     @property
@@ -57,6 +65,21 @@ class Answer:
         """Tokens were paid for and nothing can be seen: no text, no refusal, no tool call."""
         seen = ("content", "refusal", "tool_calls", "function_call", "audio")
         return self.tokens.output > 0 and not any(self.message.get(key) for key in seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer whose bill is not to be believed, as far as PostgreSQL can keep it."""
+
+    response_id: str
+    snapshot: str
+    message: dict[str, Any]
+    finish_reason: str
+
+    def __post_init__(self) -> None:
+        for name in ("response_id", "snapshot", "finish_reason"):
+            object.__setattr__(self, name, _storable(getattr(self, name))[: LONGEST[name]])
+        object.__setattr__(self, "message", _storable(self.message))
 
 
 class Rejected(Exception):
@@ -74,11 +97,17 @@ class Unreachable(Exception):
 
 
 class Uncertain(Exception):
-    """The request had left, and what came of it is not known: it may have been billed."""
+    """The request had left, and what came of it is not known: it may have been billed.
 
-    def __init__(self, code: str, message: str, *, status: int | None = None, request_id: str = ""):
+    `kept`: the answer itself, where only its bill is not known.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, status: int | None = None, request_id: str = "", kept: Kept | None = None
+    ):
         super().__init__(_storable(message))
         self.code = code
+        self.kept = kept
         self.status = status
         self.request_id = _storable(request_id)[: LONGEST["request_id"]]
 
@@ -130,18 +159,33 @@ async def call(
 
     Raises Rejected, Unreachable or Uncertain, and nothing else; the whole call ends within the deadline.
     """
+    path = "/chat/completions"
+    sent = send(clients, access, "POST", path, body, attempt_id=attempt_id, deadline_seconds=deadline_seconds)
+    return _read(await sent)
+
+
+async def send(
+    clients: Clients,
+    access: Access,
+    method: Literal["GET", "POST"],
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    attempt_id: str,
+    deadline_seconds: float,
+) -> httpx2.Response:
+    """The provider's 200 to one request, which is sent exactly once. Raises what `call` raises."""
     state = Sending()
     reset = sending.set(state)
     try:
         async with asyncio.timeout(deadline_seconds):
-            response = await clients.client(access).post(
-                "/chat/completions",
-                # As it was accepted: the client's own types know the parameters of its own release only.
-                body=dict(body),
-                cast_to=httpx2.Response,
-                # Support can find a call by it even when its answer was lost (OpenAI API reference, 2026).
-                options={"headers": {"X-Client-Request-Id": attempt_id}},
-            )
+            client = clients.client(access)
+            # Support can find a call by it even when its answer was lost (OpenAI API reference, 2026).
+            options: RequestOptions = {"headers": {"X-Client-Request-Id": attempt_id}}
+            if method == "GET":
+                return await client.get(path, cast_to=httpx2.Response, options=options)
+            # As it was accepted: the client's own types know the parameters of its own release only.
+            return await client.post(path, body=dict(body or {}), cast_to=httpx2.Response, options=options)
     except openai.APIStatusError as error:
         raise _from_status(error) from error
     except Exception as error:
@@ -153,48 +197,66 @@ async def call(
         raise Uncertain("timeout" if isinstance(error, TimeoutError) else "connection_lost", _reason(error)) from error
     finally:
         sending.reset(reset)
-    return _read(response)
 
 
 def _read(response: httpx2.Response) -> Answer:
     """The answer in a 200. One that cannot be read was billed all the same, for nobody knows how much."""
     request_id = response.headers.get("x-request-id", "")
     try:
-        body = response.json()
-        choice, usage = body["choices"][0], body["usage"]
-        details_in = usage.get("prompt_tokens_details") or {}
-        details_out = usage.get("completion_tokens_details") or {}
-        return Answer(
-            response_id=_text(body["id"]),
-            request_id=request_id,
-            snapshot=_text(body["model"]),
-            message=dict(choice["message"]),
-            finish_reason=_text(choice["finish_reason"]),
-            usage=usage,
-            tokens=Tokens(
-                input=_count(usage["prompt_tokens"]),
-                cached_input=_count(details_in.get("cached_tokens") or 0),
-                output=_count(usage["completion_tokens"]),
-                reasoning=_count(details_out.get("reasoning_tokens") or 0),
-            ),
-            headers=response.headers,
-        )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        return completion(response.json(), request_id=request_id, headers=response.headers)
+    except UNREADABLE as error:
+        kept = _kept(response)
+        what = "an unreadable body" if kept is None else "usage that cannot be true"
         raise Uncertain(
-            "answer_unreadable",
-            f"The provider answered {response.status_code} with an unreadable body ({type(error).__name__}: {error}).",
+            "answer_unreadable" if kept is None else "usage_unreadable",
+            f"The provider answered {response.status_code} with {what} ({type(error).__name__}: {error}).",
             status=response.status_code,
             request_id=request_id,
+            kept=kept,
         ) from error
 
 
-def _text(value: Any) -> str:
+def completion(body: Any, *, request_id: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """The answer in a chat completion as the provider writes it. Raises one of UNREADABLE where it is none."""
+    choice, usage = body["choices"][0], body["usage"]
+    details_in = usage.get("prompt_tokens_details") or {}
+    details_out = usage.get("completion_tokens_details") or {}
+    return Answer(
+        response_id=text(body["id"]),
+        request_id=request_id,
+        snapshot=text(body["model"]),
+        message=dict(choice["message"]),
+        finish_reason=text(choice["finish_reason"]),
+        usage=usage,
+        tokens=Tokens(
+            input=count(usage["prompt_tokens"]),
+            cached_input=count(details_in.get("cached_tokens") or 0),
+            output=count(usage["completion_tokens"]),
+            reasoning=count(details_out.get("reasoning_tokens") or 0),
+        ),
+        headers=headers or {},
+    )
+
+
+def _kept(response: httpx2.Response) -> Kept | None:
+    """The answer of a body whose usage cannot be read; None where the answer cannot be read either."""
+    try:
+        body = response.json()
+        choice = body["choices"][0]
+        return Kept(text(body["id"]), text(body["model"]), dict(choice["message"]), text(choice["finish_reason"]))
+    except UNREADABLE:
+        return None
+
+
+def text(value: Any) -> str:
+    """A text of an answer that has to be there; raises TypeError."""
     if not isinstance(value, str) or not value:
         raise TypeError(f"expected a text, got {value!r:.60}")
     return value
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
+    """A believable number of tokens; raises TypeError."""
     if not isinstance(value, int) or isinstance(value, bool) or value > MOST_TOKENS:
         raise TypeError(f"expected a number of tokens, got {value!r:.60}")
     return value
@@ -218,7 +280,8 @@ def _from_status(error: openai.APIStatusError) -> Rejected | Uncertain:
     body = error.body if isinstance(error.body, dict) else {}
     status, request_id = error.status_code, error.request_id or ""
     message = str(body.get("message") or f"The provider answered {status} without a readable error.")
-    if not is_outcome_known(status):
+    # The provider's errors always say of what type they are; what stands in between says something else, or nothing.
+    if not is_outcome_known(status, is_providers_own="type" in body and "message" in body):
         return Uncertain("gateway_error", message, status=status, request_id=request_id)
     return Rejected(
         Rejection(
@@ -235,7 +298,7 @@ def _from_status(error: openai.APIStatusError) -> Rejected | Uncertain:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the provider asks us to wait; None where it does not say so in seconds."""
+    """Seconds that the provider asks us to wait; None where it does not say, or not so that it can be understood."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * unit
@@ -243,7 +306,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         if 0 <= seconds < float("inf"):
             return seconds
-    return None
+    try:
+        # By the clock of whoever set the date.
+        until, since = parsedate_to_datetime(headers["retry-after"]), parsedate_to_datetime(headers["date"])
+        return max(0.0, (until - since).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _reason(error: BaseException) -> str:

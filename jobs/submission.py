@@ -26,12 +26,15 @@ from billing.models import ServiceTier
 from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
 from jobs import catalogue, waking
+from jobs.background.choice import runs_in_background
 from jobs.backlog import check_room
+from jobs.crash_points import reach
 from jobs.credentials import access_of
 from jobs.errors import MaxCostTooSmall, RateLimitUnknown, RequestTooLarge
 from jobs.estimates import Bound, bound_of, prompt_size
 from jobs.insertion import insert
 from jobs.models import Job, JobContent, Queue
+from jobs.models.catalogue import Endpoint
 from jobs.queues import queue_of
 from jobs.validation import PromptRequest, RequestRejected, validate, validate_size
 
@@ -89,8 +92,14 @@ def submit(api_key: ApiKey, submission: Submission) -> Job:
         queued_at=now,
     )
     insert(job, JobContent(job=job, request=body_for_provider(submission)))
-    transaction.on_commit(waking.wake)
+    transaction.on_commit(_committed)
+    reach("t1.written")
     return job
+
+
+def _committed() -> None:
+    reach("t1.committed")
+    waking.wake()
 
 
 def _queue(project: Project, model: str) -> Queue:
@@ -106,10 +115,18 @@ def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     day = organization.terms_date(now)
     entry = catalogue.find(prompt.model)
     stands = _standing_of(organization)
-    serves_shut_down = access_of(project).serves_shut_down_models
-    validate(prompt, entry, standing=stands, tiers=_tiers_on(day), day=day, serves_shut_down_models=serves_shut_down)
+    access = access_of(project)
+    validate(
+        prompt,
+        entry,
+        standing=stands,
+        tiers=_tiers_on(day),
+        day=day,
+        serves_shut_down_models=access.serves_shut_down_models,
+        in_background=entry is not None and runs_in_background(entry.model, access.base_url),
+    )
     assert entry is not None  # validate refuses an unknown model
-    size = prompt_size(prompt)
+    size = prompt_size(prompt, has_responses=Endpoint.RESPONSES in entry.model.endpoints)
     validate_size(prompt, entry, prompt_tokens=size.counted_tokens)
     price = _price_on(catalogue.provider_price_names(entry), submission.service_tier, day)
     bound = bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=terms_of(price))

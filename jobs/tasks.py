@@ -5,8 +5,10 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from jobs import dispatch as dispatching
-from jobs import execution, idempotency, recovery, waking
+from jobs import execution, idempotency, reconciliation, recovery, waking
+from jobs.background import adoption, looking
 from jobs.execution import engine as engines
+from jobs.recovery import decisions, looks
 
 
 @shared_task(bind=True)
@@ -22,7 +24,7 @@ def call_model(self: Task, attempt_ids: list[str]) -> None:
 
 @shared_task
 def dispatch() -> None:
-    dispatching.dispatch()
+    dispatching.dispatch_in_turn()
 
 
 @shared_task
@@ -32,5 +34,31 @@ def rescue() -> None:
 
 
 @shared_task
+def look_up() -> None:
+    if looks.look_up() + decisions.decide_by_policy():
+        waking.wake()
+
+
+@shared_task
+def look_at_background() -> None:
+    looking.look()
+
+
+@shared_task
+def adopt_response(response_id: str) -> None:
+    adoption.adopt(response_id)
+
+
+@shared_task
 def forget_idempotency_keys() -> None:
     idempotency.forget_old()
+
+
+@shared_task
+def reconcile(run_id: str) -> None:
+    reconciliation.carry_out(UUID(run_id))
+
+
+@shared_task
+def reconcile_every_account() -> None:
+    reconciliation.reconcile_every_account()

@@ -7,18 +7,24 @@ request had left: that is noted here, where the connection is handed over.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from typing import Any
 
 import aiohttp
 import httpx2
 
+from jobs.crash_points import reach
+
 # Idle connections are dropped before the provider drops them: a call on one that is already closed would be in doubt.
 IDLE_SECONDS = 5.0
 LONG_BODY_BYTES = 2**18
+# The largest answer is some megabytes; one without end would take the worker with it, and everybody's calls.
+MOST_ANSWER_BYTES = 2**26
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
 # (openai-python issue 3269): probes keep it alive and find out when it is not.
@@ -44,8 +50,7 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(
             limit=0,
             keepalive_timeout=IDLE_SECONDS,
-            # The trust store and the environment's certificates, as the client's default transport has them.
-            ssl=httpx2.create_ssl_context(),
+            ssl=_trust(),
             socket_factory=_kept_alive,
         )
 
@@ -54,6 +59,7 @@ class Connector(aiohttp.TCPConnector):
         call = sending.get()
         if call is not None:
             call.is_sent = True
+            reach("connected")
         return connection
 
 
@@ -62,7 +68,8 @@ class Transport(httpx2.AsyncBaseTransport):
 
     def __init__(self, connect_timeout_seconds: float) -> None:
         # The deadline of a call is its caller's; only what is not sent yet has one of its own.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_seconds)
+        # The looking up of the name and the handshake included.
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds)
         self._session = aiohttp.ClientSession(
             connector=Connector(), timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
@@ -78,7 +85,9 @@ class Transport(httpx2.AsyncBaseTransport):
             data=BytesIO(body) if len(body) > LONG_BODY_BYTES else body,
             allow_redirects=False,
         ) as answer:
-            said = await answer.read()
+            if sending.get() is not None:
+                reach("answering")
+            said = await _whole(answer)
         return httpx2.Response(
             answer.status, headers=answer.raw_headers, stream=httpx2.ByteStream(said), request=request
         )
@@ -87,6 +96,26 @@ class Transport(httpx2.AsyncBaseTransport):
         await self._session.close()
         # What was just closed is told so in the loop's next round, which the end of the loop would cut off.
         await asyncio.sleep(0)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The trust store and the environment's certificates, as the client's default transport has them.
+
+    Reading them takes 50 ms of CPU, which who looks at calls in the background need not spend every second.
+    """
+    return httpx2.create_ssl_context()
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises HTTPError for one that does not end."""
+    said = bytearray()
+    async for piece in answer.content.iter_any():
+        said += piece
+        if len(said) > MOST_ANSWER_BYTES:
+            answer.close()
+            raise httpx2.ReadError(f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+    return bytes(said)
 
 
 def _kept_alive(address: Any) -> socket.socket:

@@ -10,7 +10,7 @@ from billing.amounts import at_most
 from billing.models import Measure
 from billing.money import plain
 from jobs import workers
-from jobs.models import Job
+from jobs.models import BreakerReason, Job
 from jobs.queues import rate
 from jobs.states import JobStatus
 
@@ -18,6 +18,8 @@ from jobs.states import JobStatus
 MOST_COUNTED = 10_000
 # A queue that starts less than this tells nothing of when its next job will.
 LEAST_STARTS_PER_MINUTE = Decimal("0.01")
+# When these are over, nothing tells.
+_NOBODY_KNOWS = {"project_paused", *BreakerReason.values}
 _AHEAD = """
     SELECT count(*) FROM (
         SELECT 1 FROM jobs_job WHERE queue_id = %s AND status = 'queued' AND run_after IS NULL
@@ -77,7 +79,7 @@ def jobs_ahead(job: Job) -> int:
 
 
 def _expected_start(job: Job, told: dict[str, Any], ahead: int | None, now: datetime) -> datetime | None:
-    if told["reason"] == "project_paused" or told.get("slots") == 0:
+    if told["reason"] in _NOBODY_KNOWS or told.get("slots") == 0:
         return None
     if job.run_after is not None:
         return job.run_after

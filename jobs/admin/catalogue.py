@@ -32,6 +32,7 @@ class LanguageModelAdmin(BursarAdmin):
         "name",
         "state",
         "is_reasoning",
+        "transport",
         "context_window",
         "max_output_tokens",
         "minimum_tier",
@@ -39,7 +40,7 @@ class LanguageModelAdmin(BursarAdmin):
         "shutdown_on",
         "successor",
     )
-    list_filter = ("is_reasoning", "minimum_tier", "accepts_images", "accepts_tools", "shutdown_on")
+    list_filter = ("is_reasoning", "transport", "minimum_tier", "accepts_images", "accepts_tools", "shutdown_on")
     search_fields = ("name", "snapshots__name", "successor", "rate_limit_family")
     id_fields = ()
     date_hierarchy = "released_on"
@@ -54,6 +55,7 @@ class LanguageModelAdmin(BursarAdmin):
             {
                 "fields": (
                     "endpoints",
+                    "transport",
                     "roles",
                     "parameters",
                     "fixed_parameters",

@@ -30,6 +30,7 @@ JOB_BADGES = {
 ATTEMPT_BADGES = {
     AttemptStatus.CREATED: "quiet",
     AttemptStatus.CALLING: "busy",
+    AttemptStatus.ACCEPTED: "busy",
     AttemptStatus.ANSWERED: "good",
     AttemptStatus.REJECTED: "bad",
     AttemptStatus.ABANDONED: "quiet",

@@ -5,7 +5,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from billing.admin.money import in_words, share
-from jobs.models import Job
+from jobs.models import BreakerReason, Job
+from jobs.responses import tokens_of
 from jobs.states import JobStatus
 from jobs.waiting import waiting_on
 
@@ -33,6 +34,12 @@ def told_in_words(told: Mapping[str, Any], model: str, attempts: int = 0) -> str
         case "retry":
             tried = told.get("attempts", attempts)
             return f"another try after attempt {tried}: {error_in_words(told.get('error'))}"
+        case BreakerReason.UNAVAILABLE:
+            return f"the provider to work again: {_breaker_in_words(told)}"
+        case BreakerReason.ACCESS:
+            return f"a credential that the provider accepts: {_breaker_in_words(told)}"
+        case BreakerReason.QUOTA:
+            return f"money on the provider's account: {_breaker_in_words(told)}"
         case reason:
             return str(reason).replace("_", " ")
 
@@ -45,6 +52,12 @@ def _budget_in_words(told: Mapping[str, Any]) -> str:
     return (
         f"the limit of {told.get('scope', '')} {told.get('name', '')}{model}: needs {amount['required']}, "
         f"{amount['remaining']} remaining of {amount['limit']} ({amount['spent']} spent, {amount['held']} held){resets}"
+    )
+
+
+def _breaker_in_words(told: Mapping[str, Any]) -> str:
+    return (
+        f"{error_in_words(told.get('error'))}; since {_instant(told['since'])}, one call tries every minute or sooner"
     )
 
 
@@ -69,16 +82,7 @@ def error_in_words(error: object) -> str:
 
 def usage_of(job: Job) -> dict[str, int]:
     """Tokens out of the provider's own usage object; empty before there is one."""
-    usage: Mapping[str, Any] = job.usage or {}
-    if not usage:
-        return {}
-    prompt, completion = (usage.get(f"{side}_tokens_details") or {} for side in ("prompt", "completion"))
-    return {
-        "input": usage.get("prompt_tokens") or 0,
-        "cached": prompt.get("cached_tokens") or 0,
-        "output": usage.get("completion_tokens") or 0,
-        "reasoning": completion.get("reasoning_tokens") or 0,
-    }
+    return tokens_of(job.usage) if job.usage else {}
 
 
 def usage_in_words(job: Job) -> str:

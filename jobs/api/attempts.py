@@ -7,8 +7,8 @@ from rest_framework import serializers
 from billing.api.contract import CostSerializer, UsdField
 from billing.models import Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
-from jobs.models import Attempt, Job
-from jobs.states import AttemptStatus
+from jobs.models import Attempt, Doubt, Job
+from jobs.states import AttemptStatus, DoubtStatus
 
 
 class HoldSerializer(serializers.Serializer):
@@ -31,6 +31,22 @@ class AttemptErrorSerializer(serializers.Serializer):
     message = serializers.CharField()
 
 
+class DoubtSerializer(serializers.Serializer):
+    """What was done about a call whose outcome was not known. Its hold stays until it is resolved."""
+
+    status = serializers.ChoiceField(choices=DoubtStatus.choices)
+    opened_at = serializers.DateTimeField()
+    looks = serializers.IntegerField(help_text="How often the answer was looked for at the provider.")
+    looked_at = serializers.DateTimeField(allow_null=True)
+    last_look = serializers.CharField(allow_null=True, help_text="What the last look came to.")
+    next_look_at = serializers.DateTimeField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField(allow_null=True, help_text="Why it was decided so.")
+    corrected_usd = UsdField(
+        allow_null=True, help_text="By how much the spend moved when the truth came after a decision."
+    )
+
+
 class AttemptSerializer(serializers.Serializer):
     """One call of the provider for a job."""
 
@@ -44,6 +60,7 @@ class AttemptSerializer(serializers.Serializer):
     cost = CostSerializer(allow_null=True)
     http_status = serializers.IntegerField(allow_null=True)
     error = AttemptErrorSerializer(allow_null=True)
+    doubt = DoubtSerializer(allow_null=True)
     provider_request_id = serializers.CharField(allow_null=True)
     provider_response_id = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -53,7 +70,7 @@ class AttemptSerializer(serializers.Serializer):
 
 def attempts_of(job: Job) -> list[dict[str, Any]]:
     """Every attempt of a job, oldest first, each with its reservation and its usage record."""
-    attempts = list(job.attempts.order_by("number"))
+    attempts = list(job.attempts.select_related("doubt").order_by("number"))
     holds = Reservation.objects.select_related("usage_record").in_bulk(
         [attempt.pk for attempt in attempts], field_name="reference"
     )
@@ -74,6 +91,7 @@ def _represent(attempt: Attempt, hold: Reservation | None) -> dict[str, Any]:
             "cost": record,
             "http_status": attempt.http_status,
             "error": _error(attempt),
+            "doubt": _doubt(attempt.doubt if hasattr(attempt, "doubt") else None),
             "provider_request_id": attempt.provider_request_id or None,
             "provider_response_id": attempt.provider_response_id or None,
             "created_at": attempt.created_at,
@@ -81,6 +99,18 @@ def _represent(attempt: Attempt, hold: Reservation | None) -> dict[str, Any]:
             "finished_at": attempt.finished_at,
         }
     ).data
+
+
+def latest_doubt(job: Job) -> dict[str, Any] | None:
+    """The doubt about a job's last attempt that had one."""
+    return _doubt(Doubt.objects.filter(attempt__job=job).order_by("-attempt_id").first())
+
+
+def _doubt(doubt: Doubt | None) -> dict[str, Any] | None:
+    if doubt is None:
+        return None
+    shown = {str(name): getattr(doubt, str(name)) for name in DoubtSerializer().fields}
+    return DoubtSerializer({**shown, "last_look": doubt.last_look or None, "reason": doubt.reason or None}).data
 
 
 def _error(attempt: Attempt) -> dict[str, str] | None:

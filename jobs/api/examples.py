@@ -31,9 +31,11 @@ QUEUED_JOB: dict[str, Any] = {
     "incomplete_reason": None,
     "warnings": [],
     "error": None,
+    "doubt": None,
     "attempts": 0,
     "queued_at": "2024-09-30T12:00:00Z",
     "started_at": None,
+    "cancel_asked_at": None,
     "finished_at": None,
 }
 SUCCEEDED_JOB: dict[str, Any] = QUEUED_JOB | {
@@ -57,6 +59,7 @@ SUCCEEDED_JOB: dict[str, Any] = QUEUED_JOB | {
     "output_text": "Here is a script ...",
     "message": {"role": "assistant", "content": "Here is a script ...", "refusal": None},
     "finish_reason": "stop",
+    "doubt": None,
     "attempts": 1,
     "started_at": "2024-09-30T12:00:01Z",
     "finished_at": "2024-09-30T12:00:14Z",

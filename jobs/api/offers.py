@@ -10,8 +10,9 @@ from accounts.models import Project, RateLimit, UsageTier
 from accounts.tiers import Standing, standing, tiers_on
 from billing.errors import UnknownPrice
 from billing.models import Price, ServiceTier
+from jobs.background.choice import runs_in_background
 from jobs.catalogue import CatalogueEntry
-from jobs.credentials import access_of
+from jobs.credentials import Access, access_of
 from jobs.errors import RateLimitUnknown
 from jobs.models import LanguageModel
 from jobs.validation import PromptRequest, RequestRejected, validate
@@ -44,7 +45,7 @@ def offers_to(project: Project, now: datetime) -> list[Offer]:
     organization = project.organization
     day = organization.terms_date(now)
     stands, tiers = standing(organization, now), tiers_on(day)
-    serves_shut_down = access_of(project).serves_shut_down_models
+    access = access_of(project)
     prices, limits = _prices_on(day), _rate_limits_on(day, stands.tier.number)
     return [
         Offer(
@@ -56,7 +57,7 @@ def offers_to(project: Project, now: datetime) -> list[Offer]:
                 stands=stands,
                 tiers=tiers,
                 day=day,
-                serves_shut_down_models=serves_shut_down,
+                access=access,
             ),
             prices[model.name],
             limits.get(model.family),
@@ -73,7 +74,7 @@ def _availability(
     stands: Standing,
     tiers: Mapping[int, UsageTier],
     day: date,
-    serves_shut_down_models: bool,
+    access: Access,
 ) -> Availability:
     prompt = PromptRequest(model=model.name, messages=_SMALLEST_PROMPT, parameters={})
     try:
@@ -83,7 +84,8 @@ def _availability(
             standing=stands,
             tiers=tiers,
             day=day,
-            serves_shut_down_models=serves_shut_down_models,
+            serves_shut_down_models=access.serves_shut_down_models,
+            in_background=runs_in_background(model, access.base_url),
         )
     except RequestRejected as error:
         return Availability(False, error.code, error.message)

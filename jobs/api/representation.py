@@ -10,7 +10,10 @@ from rest_framework import serializers
 from billing.api.contract import CostSerializer, UsdField
 from billing.models import ServiceTier
 from billing.money import usd
+from billing.settlements import is_another_model
+from jobs.api.attempts import DoubtSerializer, latest_doubt
 from jobs.models import Job, JobContent
+from jobs.responses import tokens_of
 from jobs.states import JobStatus
 from jobs.waiting import waiting_in_figures, waiting_on
 
@@ -21,7 +24,8 @@ INCOMPLETE_REASONS = {"length": "max_completion_tokens", "content_filter": "cont
 
 _USAGE = {
     "type": ["object", "null"],
-    "description": "Tokens in the provider's own shape.",
+    "description": "Tokens in the provider's own shape: that of chat completions, or of responses (`input_tokens`, "
+    "`output_tokens`) where the call was made in the background.",
     "properties": {
         "prompt_tokens": {"type": "integer"},
         "completion_tokens": {"type": "integer"},
@@ -58,7 +62,8 @@ class JobSerializer(serializers.Serializer):
     metadata = serializers.DictField(child=serializers.CharField())
     waiting_on = serializers.SerializerMethodField(
         help_text="What a queued job waits for. `reason` is `capacity`, `rate_limit`, `budget`, `retry`, "
-        "`project_paused` or `limiter_unavailable`; the rest are its figures. Looking at one job adds `jobs_ahead` in "
+        "`project_paused`, `limiter_unavailable`, `provider_unavailable`, `provider_access` or `provider_quota`; the "
+        "rest are its figures. Looking at one job adds `jobs_ahead` in "
         "its queue (counted to 10,000, then `more_ahead`) and `expected_start`, an instant or null."
     )
     bound = BoundSerializer(source="*")
@@ -75,11 +80,17 @@ class JobSerializer(serializers.Serializer):
     incomplete_reason = serializers.SerializerMethodField()
     warnings = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField(help_text="Why it failed: status, code, type, param and message.")
+    doubt = serializers.SerializerMethodField(
+        help_text="Where a call's outcome was not known: what was done about it. Shown when looking at one job."
+    )
     attempts = serializers.IntegerField(
         source="attempt_count", help_text="Calls of the provider that were begun for it."
     )
     queued_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
+    cancel_asked_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it was to be cancelled while the provider worked on it."
+    )
     finished_at = serializers.DateTimeField(allow_null=True)
 
     def get_object(self, job: Job) -> Literal["job"]:
@@ -101,9 +112,8 @@ class JobSerializer(serializers.Serializer):
         return None if job.total_usd is None else _COST.to_representation(job)
 
     def get_reasoning_share(self, job: Job) -> str | None:
-        usage = job.usage or {}
-        output = usage.get("completion_tokens")
-        reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+        counted = tokens_of(job.usage)
+        output, reasoning = counted["output"], counted["reasoning"]
         return f"{(Decimal(reasoning) / output).quantize(Decimal('0.0001')):f}" if output else None
 
     def get_output_text(self, job: Job) -> str | None:
@@ -124,19 +134,37 @@ class JobSerializer(serializers.Serializer):
 
     @extend_schema_field(WarningSerializer(many=True))
     def get_warnings(self, job: Job) -> list[dict[str, str]]:
-        if not job.is_empty or job.total_usd is None:
-            return []
-        message = f"This call cost {usd(job.total_usd)} USD and gave no visible answer."
-        if job.finish_reason == "length":
-            message += (
-                f" Reasoning used up its cap of {job.bound_output_tokens} tokens: ask again with a larger "
-                f"max_completion_tokens; OpenAI advises at least {ADVISED_CAP:,} to begin with."
-            )
-        return [{"code": "empty_answer_paid", "message": message}]
+        if job.status == JobStatus.IN_DOUBT and job.snapshot:
+            message = "The answer came, and what the provider says of its tokens cannot be true: its cost is not known."
+            return [{"code": "cost_in_doubt", "message": message}]
+        return [*_other_model(job), *_paid_and_empty(job)]
+
+    @extend_schema_field(DoubtSerializer(allow_null=True))
+    def get_doubt(self, job: Job) -> dict[str, Any] | None:
+        return latest_doubt(job) if self.context.get("figures_at") and job.attempt_count else None
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_error(self, job: Job) -> dict[str, Any] | None:
         return job.error
+
+
+def _other_model(job: Job) -> list[dict[str, str]]:
+    if not job.snapshot or not is_another_model(job.model, job.snapshot):
+        return []
+    message = f"The provider says that {job.snapshot} answered. The cost is at its price, where that is known."
+    return [{"code": "other_model_answered", "message": message}]
+
+
+def _paid_and_empty(job: Job) -> list[dict[str, str]]:
+    if not job.is_empty or job.total_usd is None:
+        return []
+    message = f"This call cost {usd(job.total_usd)} USD and gave no visible answer."
+    if job.finish_reason == "length":
+        message += (
+            f" Reasoning used up its cap of {job.bound_output_tokens} tokens: ask again with a larger "
+            f"max_completion_tokens; OpenAI advises at least {ADVISED_CAP:,} to begin with."
+        )
+    return [{"code": "empty_answer_paid", "message": message}]
 
 
 # One for all requests: to make a serializer copies every field of it, and to run one changes nothing in it.

@@ -119,15 +119,17 @@ class JobCancellationView(ProjectView):
 
     @extend_schema(
         operation_id="cancelJob",
-        summary="Cancel a queued job",
-        description="Cancelling again changes nothing, so no Idempotency-Key is needed. A job that is running cannot "
-        "be cancelled: its call may already be billed.",
+        summary="Cancel a job",
+        description="Cancelling again changes nothing, so no Idempotency-Key is needed. A queued job is cancelled at "
+        "once. One that the provider works on in the background goes on to be `running`, with `cancel_asked_at`, until "
+        "the provider has stopped it, and is then cancelled with what it had used; if the provider does not say what "
+        "that was, it is in doubt. Any other job that is running cannot be cancelled: its call may already be billed.",
         tags=TAGS,
         request=None,
         responses={200: JobSerializer, **problems(404, 409)},
     )
     def post(self, request: Request, job_id: UUID) -> Response:
-        """The cancelled job."""
+        """The job, cancelled or about to be."""
         return Response(job_as_sent(cancellation.cancel(job_of(self, job_id))))
 
 

@@ -24,7 +24,7 @@ MOST_AT_ONCE = 100
 # A batch waits this long for company where the last one was no longer ago than that: at a few calls a second nobody
 # waits, and at a hundred a statement is shared.
 LINGER_SECONDS = 0.01
-BUSY_SECONDS = 0.2
+BUSY_SECONDS = 0.05
 
 
 # A way of having items done, each when its time comes.

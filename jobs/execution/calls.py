@@ -8,13 +8,18 @@ from typing import Any
 
 from django.conf import settings
 
+from accounts import log_context
 from jobs import provider
+from jobs.background.beginning import begin
 from jobs.crash_points import reach
+from jobs.execution import traces
 from jobs.execution.batches import Gathering
-from jobs.execution.booking import Outcome, book_all
+from jobs.execution.booking import book_all
 from jobs.execution.claims import Call, begin_all
+from jobs.execution.outcomes import Outcome
 from jobs.execution.turns import Turn, hand_back, return_turns, take_again
 from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable
+from jobs.responses import Accepted
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +43,20 @@ class Desk:
 async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.Event) -> None:
     """Waits for a call's turn, makes the call once, and has its outcome booked.
 
+    Of a call in the background the outcome is its id: it is let go of when that is stored.
     If the process is told to stop before the call begins, its job is queued again.
     """
+    call = turn.call
+    with log_context.about(
+        organization_id=call.project.organization_id,
+        project_id=call.project.pk,
+        job_id=call.job_id,
+        attempt_id=call.attempt_id,
+    ):
+        await _carry_out(turn, desk, clients, stopping)
+
+
+async def _carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.Event) -> None:
     call, begun = turn.call, False
     try:
         if await is_told_to_stop(stopping, turn.starts_at - monotonic()):
@@ -55,20 +72,30 @@ async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.
     reach("calling")
     turn = await _in_time(turn, desk)
     sent_us = turn.taken.now_us() if turn.taken else 0
-    result: Answer | Rejected | Unreachable | Uncertain
-    try:
-        result = await provider.call(
-            clients,
-            call.access,
-            call.body,
-            attempt_id=str(call.attempt_id),
-            deadline_seconds=settings.CALL_DEADLINE_SECONDS,
-        )
-        reach("answered")
-    except (Rejected, Unreachable, Uncertain) as error:
-        result = error
+    result: Answer | Accepted | Rejected | Unreachable | Uncertain
+    with traces.call_span(call) as span:
+        try:
+            result = await _made(call, clients)
+            reach("answered")
+        except (Rejected, Unreachable, Uncertain) as error:
+            result = error
+        traces.record(span, result)
     await desk.book(Outcome(turn, sent_us, result))
-    reach("settled")
+    if isinstance(result, Accepted):
+        reach("accepted")
+    else:
+        reach("settled")
+
+
+async def _made(call: Call, clients: Clients) -> Answer | Accepted:
+    """The answer to a call, or that the provider works on it in the background."""
+    attempt_id = str(call.attempt_id)
+    if call.is_in_background:
+        return await begin(clients, call.access, call.body, attempt_id=attempt_id)
+    deadline_seconds = settings.CALL_DEADLINE_SECONDS
+    return await provider.call(
+        clients, call.access, call.body, attempt_id=attempt_id, deadline_seconds=deadline_seconds
+    )
 
 
 async def is_told_to_stop(stopping: asyncio.Event, seconds: float) -> bool:

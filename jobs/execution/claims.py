@@ -12,9 +12,14 @@ from django.db import connection
 from accounts.models import Project
 from billing.arrays import array, columns
 from jobs import catalogue
+from jobs.background.choice import background_request
 from jobs.credentials import Access, access_of
 from jobs.states import AttemptStatus
 from jobs.transitions import require_legal_attempt
+
+# The pair of metadata by which an answer is found again, and how many pairs there may be (OpenAI API reference, 2026).
+ATTEMPT_KEY = "bursar_attempt"
+METADATA_PAIRS = 16
 
 _CLAIM = f"""
     WITH claimed AS (
@@ -32,8 +37,9 @@ _CLAIM = f"""
 """  # noqa: S608
 _BEGIN = f"""
     WITH begun AS (
-        UPDATE jobs_attempt AS attempt SET status = '{AttemptStatus.CALLING}', calling_at = now()
-        FROM unnest(%s::uuid[], %s::uuid[]) AS new (id, token)
+        UPDATE jobs_attempt AS attempt
+        SET status = '{AttemptStatus.CALLING}', calling_at = now(), is_findable = new.is_findable
+        FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[]) AS new (id, token, is_findable)
         WHERE attempt.id = new.id AND attempt.fencing_token = new.token AND attempt.status = '{AttemptStatus.CREATED}'
         RETURNING attempt.id, attempt.fencing_token, attempt.job_id
     ), started AS (
@@ -59,9 +65,19 @@ class Call:
     body: dict[str, Any] = field(repr=False)
 
     @property
+    def is_in_background(self) -> bool:
+        return bool(self.body.get("background"))
+
+    @property
     def pk(self) -> UUID:
         """The attempt's, as its row calls it."""
         return self.attempt_id
+
+    @property
+    def is_findable(self) -> bool:
+        """Whether the provider is asked to keep the answer, under the attempt's id."""
+        is_listed = not self.body.get("background")  # responses are not
+        return is_listed and bool(self.body.get("store")) and ATTEMPT_KEY in (self.body.get("metadata") or {})
 
 
 def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
@@ -91,7 +107,7 @@ def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
             family=entry.model.family if (entry := entries[model]) else model,
             admission_tokens=admission_tokens,
             may_use_headroom=may_use_headroom,
-            body=_body(json.loads(request), entry, job_id, attempt_id),
+            body=_body(json.loads(request), entry, accesses[project_id], attempt_id),
         )
         for attempt_id, number, job_id, may_use_headroom, project_id, model, admission_tokens, request in rows
     ]
@@ -101,16 +117,25 @@ def begin_all(calls: Sequence[Call]) -> list[bool]:
     """Commits that the calls begin, before their first byte is sent. False for those that were given back meanwhile."""
     require_legal_attempt(AttemptStatus.CREATED, AttemptStatus.CALLING)
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, columns([(call.attempt_id, call.token) for call in calls]))
+        cursor.execute(_BEGIN, columns([(call.attempt_id, call.token, call.is_findable) for call in calls]))
         begun = set(cursor.fetchall())
     return [(call.attempt_id, call.token) in begun for call in calls]
 
 
 def _body(
-    request: dict[str, Any], entry: catalogue.CatalogueEntry | None, job_id: UUID, attempt_id: UUID
+    request: dict[str, Any], entry: catalogue.CatalogueEntry | None, access: Access, attempt_id: UUID
 ) -> dict[str, Any]:
-    """The request for the provider, findable there by the attempt's id where the model stores completions."""
-    if settings.STORE_COMPLETIONS and entry and {"store", "metadata"} <= set(entry.model.parameters):
-        request.setdefault("store", True)
-        request["metadata"] = {**request.get("metadata", {}), "job_id": str(job_id), "attempt_id": str(attempt_id)}
-    return request
+    """The request for the provider; where it may keep its answer, findable there by the attempt's id.
+
+    Not where the caller does not want it kept, or has used up the pairs of metadata that there may be.
+    """
+    metadata = {**(request.get("metadata") or {}), ATTEMPT_KEY: str(attempt_id)}
+    may_keep = settings.STORE_COMPLETIONS and access.keeps_answers and request.get("store") is not False
+    if not may_keep or entry is None or len(metadata) > METADATA_PAIRS:
+        return request
+    in_background = background_request(request, entry.model, access.base_url)
+    if in_background is not None:
+        return {**in_background, "metadata": metadata}
+    if not {"store", "metadata"} <= set(entry.model.parameters):
+        return request
+    return {**request, "store": True, "metadata": metadata}

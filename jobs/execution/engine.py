@@ -78,7 +78,9 @@ class Engine:
         self._desk = Desk(self._gather)
         self._openings: Batches[Sequence[UUID], list[Turn]] = self._gather(self._open_all, "open")
         async with Clients() as self._clients:
-            await asyncio.to_thread(self._report, is_stopping=False)
+            # Not before it was heard once: what a process claims that nobody has heard of cannot be missed either.
+            while not await asyncio.to_thread(self._report, is_stopping=False):
+                await asyncio.sleep(workers.HEARTBEAT_SECONDS)
             self._ready.set()
             while not self._stopping.is_set() or self._carried:
                 await self._pause()
@@ -145,11 +147,13 @@ class Engine:
             waking.wake()
         return [[turns.pop(attempt_id) for attempt_id in message if attempt_id in turns] for message in messages]
 
-    def _report(self, *, is_stopping: bool) -> None:
+    def _report(self, *, is_stopping: bool) -> bool:
         try:
             workers.report(self.name, slots=self.slots, now=database_now(), is_stopping=is_stopping)
+            return True
         except DatabaseError as error:
             logger.warning("the worker's sign of life waits for the database: %s", error)
+            return False
         finally:
             connection.close()
 
@@ -170,12 +174,12 @@ def running() -> Engine | None:
     return _running
 
 
-def start(name: str, slots: int) -> Engine:
+def start(node: str, slots: int) -> Engine:
     """Starts this process's engine."""
     global _running
-    _running = Engine(name, slots)
+    _running = Engine(workers.process_name(node), slots)
     _running.start()
-    logger.info("%s carries out up to %d calls at once", name, slots)
+    logger.info("%s carries out up to %d calls at once", _running.name, slots)
     return _running
 
 

@@ -1,14 +1,19 @@
 """The tables of `jobs`, one noun a file."""
 
 from jobs.models.attempts import Attempt
+from jobs.models.breakers import Breaker, BreakerReason
 from jobs.models.catalogue import LanguageModel, ModelSnapshot
+from jobs.models.doubts import Doubt
 from jobs.models.idempotency import IdempotencyRecord
 from jobs.models.jobs import Job, JobContent
 from jobs.models.queues import Queue, Share
-from jobs.models.workers import Worker
+from jobs.models.workers import Watch, Worker
 
 __all__ = [
     "Attempt",
+    "Breaker",
+    "BreakerReason",
+    "Doubt",
     "IdempotencyRecord",
     "Job",
     "JobContent",
@@ -16,5 +21,6 @@ __all__ = [
     "ModelSnapshot",
     "Queue",
     "Share",
+    "Watch",
     "Worker",
 ]

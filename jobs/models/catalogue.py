@@ -18,6 +18,11 @@ class Endpoint(models.TextChoices):
     BATCH = "batch"  # /v1/batches
 
 
+class Transport(models.TextChoices):
+    CHAT = "chat"  # one connection, held until the answer comes
+    BACKGROUND = "background"  # a response that is made in the background, and looked at until it has ended
+
+
 class LanguageModel(models.Model):
     """One model of the provider. What a request may hold is checked against this row before it costs anything."""
 
@@ -26,6 +31,12 @@ class LanguageModel(models.Model):
     context_window = models.PositiveIntegerField(help_text="Tokens that prompt and completion may have together.")
     max_output_tokens = models.PositiveIntegerField(help_text="Completion tokens at most, reasoning included.")
     endpoints = _names()
+    transport = models.CharField(
+        max_length=10,
+        choices=Transport.choices,
+        default=Transport.CHAT,
+        help_text="How its calls are made. In the background a crash loses nothing; that needs the endpoint responses.",
+    )
     roles = _names()
     parameters = ArrayField(
         models.CharField(max_length=40),
@@ -57,6 +68,11 @@ class LanguageModel(models.Model):
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=Q(max_output_tokens__gt=0) & Q(context_window__gt=0), name="model_sizes_are_positive"
+            ),
+            models.CheckConstraint(condition=Q(transport__in=Transport.values), name="model_transport_is_known"),
+            models.CheckConstraint(
+                condition=~Q(transport="background") | Q(endpoints__contains=["responses"]),
+                name="background_needs_responses",
             ),
         ]
 

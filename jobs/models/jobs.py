@@ -70,6 +70,9 @@ class Job(models.Model):
         help_text="Jobs of a queue start in this order: when they were queued, and earlier by their priority.",
     )
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its latest call began.")
+    cancel_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its owner wanted it stopped; the provider is told so until it is."
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     snapshot = models.CharField(max_length=100, blank=True)

@@ -31,18 +31,20 @@ def validate(
     tiers: Mapping[int, UsageTier],
     day: date,
     serves_shut_down_models: bool,
+    in_background: bool = False,
 ) -> None:
     """All that needs no count of tokens; raises RequestRejected at the first fault. `tiers`: those of `day`, by number.
 
     An entry of None is a model that the catalogue does not know. `service_tier` is the caller's: its price decides.
+    `in_background`: its calls may be made by the Responses API.
     """
     entry = check_model(request.model, entry)
     if not serves_shut_down_models:
         check_not_shut_down(entry, day)
     check_tier(entry, standing, tiers)
-    check_endpoint(entry.model)
     check_messages(request.messages, entry.model)
     check_parameters(request.parameters, entry)
+    check_endpoint(request, entry.model, in_background=in_background)
 
 
 def validate_size(request: PromptRequest, entry: CatalogueEntry, *, prompt_tokens: int) -> None:

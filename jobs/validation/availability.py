@@ -8,7 +8,9 @@ from accounts.tiers import Standing, missing_for
 from jobs.catalogue import CatalogueEntry
 from jobs.models import LanguageModel
 from jobs.models.catalogue import Endpoint
+from jobs.responses import Unmappable, request_of
 from jobs.validation.refusals import RequestRejected
+from jobs.validation.request import PromptRequest
 
 DEPRECATIONS_PAGE = "https://platform.openai.com/docs/deprecations"
 
@@ -48,8 +50,19 @@ def check_tier(entry: CatalogueEntry, standing: Standing, tiers: Mapping[int, Us
     )
 
 
-def check_endpoint(model: LanguageModel) -> None:
-    if Endpoint.CHAT not in model.endpoints:
+def check_endpoint(request: PromptRequest, model: LanguageModel, *, in_background: bool) -> None:
+    """What is not served by chat is called in the background, as far as it can be said that way."""
+    if Endpoint.CHAT in model.endpoints:
+        return
+    if not in_background:
         raise RequestRejected(
             "This model is only supported in v1/responses and not in v1/chat/completions.", param="model", status=404
         )
+    try:
+        request_of({"messages": request.messages, **request.parameters})
+    except Unmappable as error:
+        raise RequestRejected(
+            f"This model is only supported in v1/responses, and '{error.name}' cannot be sent there as it is here.",
+            code="unsupported_parameter",
+            param=error.name,
+        ) from error

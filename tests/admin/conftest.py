@@ -13,16 +13,30 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.models import Organization, Project, ProjectRateLimit, ProviderCredential, Team, TierOverride, User
+from accounts.models import (
+    AdminCredential,
+    Organization,
+    Project,
+    ProjectRateLimit,
+    ProviderCredential,
+    Team,
+    TierOverride,
+    User,
+)
+from accounts.provider_accounts import account_of
 from billing import alerts, ledger, verifications
 from billing.clock import database_now
 from billing.limits import Owner
 from billing.models import ClosedMonth, Origin, Price, Quota, UsageRecord
+from billing.models.reconciliations import DifferenceKind
 from billing.pricing import Tokens
+from billing.reconciliation import decisions, runs
+from billing.reconciliation.bills import BilledCost, BilledUsage, ProviderBill
+from billing.reconciliation.figures import Figures
 from jobs import workers
-from jobs.models import Attempt, IdempotencyRecord, Job, JobContent
+from jobs.models import Attempt, Breaker, BreakerReason, Doubt, IdempotencyRecord, Job, JobContent
 from jobs.queues import queue_of
-from jobs.states import AttemptStatus, JobStatus
+from jobs.states import AttemptStatus, DoubtStatus, JobStatus
 
 MATRIX_PROMPT = Tokens(input=43, cached_input=0, output=1279, reasoning=1024)
 EMPTY_ANSWER = Tokens(input=43, cached_input=0, output=300, reasoning=300)
@@ -167,6 +181,20 @@ def finished(project: Project, owner: User) -> Finished:
     return finish_job(project, owner)
 
 
+def compare_with_bill(organization: Organization, *usd: str) -> None:
+    """Compares today with a bill that has these amounts for a model that nobody called, a request each."""
+    today = database_now().astimezone(UTC).date()
+    run = runs.begin(
+        runs.ask(account_of(organization), Origin.NIGHTLY, today, today + timedelta(days=1)).pk,
+    )
+    one = Figures(1, 1000, 0, 500)
+    bill = ProviderBill(
+        [BilledUsage(today, "", "gpt-4o-2024-08-06", "standard", one) for _ in usd],
+        [BilledCost(today, "", "gpt-4o-2024-08-06", Decimal(each)) for each in usd],
+    )
+    runs.record(run, bill)
+
+
 @pytest.fixture
 def world(organization: Organization, owner: User, api_key, finished: Finished) -> Finished:
     """One row at least of every model, beside what the migrations seed."""
@@ -184,10 +212,28 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
         seal="0" * 64,
         closed_at=timezone.now(),
     )
+    Doubt.objects.create(
+        attempt=finished.attempt, status=DoubtStatus.FOUND, opened_at=timezone.now(), resolved_at=timezone.now()
+    )
     workers.report("calls@one", slots=100, now=timezone.now())
+    Breaker.objects.create(
+        organization=organization,
+        project=finished.job.project,
+        family="o1-preview",
+        reason=BreakerReason.UNAVAILABLE,
+        error={"status": 500, "code": None, "message": "The server had an error"},
+        opened_at=timezone.now(),
+        next_probe_at=timezone.now(),
+    )
     credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
     credential.api_key = "sk-the-key-of-the-provider"
     credential.save()
+    admin_credential = AdminCredential(organization=organization)
+    admin_credential.api_key = "sk-admin-the-key-of-the-bill"
+    admin_credential.save()
+    compare_with_bill(organization, "0.05")
+    extra = decisions.current_lines().get(kind=DifferenceKind.MISSING_HERE)
+    decisions.accept(extra, amount_usd=extra.difference_usd, reason="a test of theirs", actor=owner)
     IdempotencyRecord.objects.create(
         project=finished.job.project,
         key="once",

@@ -19,22 +19,51 @@ from billing.models import (
     LedgerEntry,
     ModelRollup,
     ProjectRollup,
+    ReconciledDay,
+    ReconciliationDecision,
+    ReconciliationLine,
+    ReconciliationRun,
     Reservation,
     SpendRollup,
     UsageRecord,
     Verification,
 )
-from jobs.models import Attempt, IdempotencyRecord, Job, JobContent, ModelSnapshot, Queue, Share, Worker
+from jobs.models import (
+    Attempt,
+    Breaker,
+    Doubt,
+    IdempotencyRecord,
+    Job,
+    JobContent,
+    ModelSnapshot,
+    Queue,
+    Share,
+    Watch,
+    Worker,
+)
 from tests.admin.conftest import sign_in
 
 BOOKS = {Book, Budget, ClosedMonth, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
-READ_ONLY = {*BOOKS, Alert, Verification, Job, JobContent, IdempotencyRecord, Queue, Worker}
+RECONCILIATION = {ReconciledDay, ReconciliationDecision, ReconciliationLine, ReconciliationRun}
+READ_ONLY = {
+    *BOOKS,
+    *RECONCILIATION,
+    Alert,
+    Breaker,
+    Verification,
+    Job,
+    JobContent,
+    IdempotencyRecord,
+    Queue,
+    Worker,
+    Doubt,
+}
 # The same totals as in the finest rollup, which has a page.
 COARSER = {DayRollup, KeyRollup, ModelRollup, ProjectRollup}
 # Shown within the pages of their owners.
 INLINE = {Attempt, ModelSnapshot}
-# How fair turns are reckoned; nothing that a person could read from it.
-RECKONING = {Share}
+# How fair turns and silence are reckoned; nothing that a person could read from it.
+RECKONING = {Share, Watch}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)
 OURS = [model for model in REGISTERED if model._meta.app_label in {"accounts", "billing", "jobs"}]
 of_every_model = pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)

@@ -82,6 +82,8 @@ def test_project_stays_in_its_organization(admin: Client, project: Project, othe
         "slug": "renamed",
         "provider_project_id": "",
         "dispatch_weight": 1,
+        "doubt_policy": "hold",
+        "doubt_patience_hours": 24,
     }
     assert admin.post(reverse("admin:accounts_project_change", args=[project.pk]), form).status_code == 302
     organization = project.organization

@@ -1,7 +1,11 @@
 import psycopg
 import pytest
 
-from config import health
+from billing.clock import database_now
+from config import alive, consuming, health
+from config.tasks import hear_beat
+from jobs import limiter, workers
+from jobs.tasks import dispatch, rescue
 from tests.api.conftest import client_of
 
 
@@ -10,8 +14,23 @@ def _anonymous(client):
     client.credentials()
 
 
+@pytest.fixture(autouse=True)
+def _all_runs(alice):
+    """Beat, dispatch and a worker of calls, as they say themselves."""
+    for part in alive.Part:
+        alive.say(part)
+    workers.report("calls@test", slots=1, now=database_now())
+
+
+def fall_silent(part):
+    limiter.connection().delete(f"bursar:alive:{part}")
+
+
+ALL_WELL = {"postgresql": "ok", "redis": "ok", "dispatch": "ok", "beat": "ok", "calls": "ok"}
+
+
 def test_a_process_that_answers_is_alive_whatever_else_is_not(client, monkeypatch, django_assert_num_queries):
-    monkeypatch.setattr(health, "CHECKS", None)
+    monkeypatch.setattr(health, "checks", None)
     with django_assert_num_queries(0):
         response = client.get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "alive"})
@@ -19,20 +38,47 @@ def test_a_process_that_answers_is_alive_whatever_else_is_not(client, monkeypatc
     assert client.post("/healthz").status_code == 405
 
 
-def test_it_is_ready_when_everything_answers(client):
-    response = client.get("/readyz")
-    assert response.json() == {"status": "ready", "checks": {"postgresql": "ok", "redis": "ok"}}
+@pytest.mark.parametrize("path", ["/readyz", "/readyz/all"])
+def test_it_is_ready_when_everything_answers(client, path):
+    response = client.get(path)
+    assert response.json() == {"status": "ready", "checks": ALL_WELL}
     assert response.status_code == 200
 
 
-def test_it_is_not_ready_without_redis(client, settings):
+def test_without_redis_the_web_is_ready_and_the_whole_is_not(client, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    response = client.get("/readyz")
+    told = {**ALL_WELL, "redis": "does not answer", "dispatch": "unknown", "beat": "unknown"}
+    assert client.get("/readyz").json() == {"status": "degraded", "checks": told}
+    response = client.get("/readyz/all")
     problem = response.json()
-    assert (response.status_code, problem["code"]) == (503, "not_ready")
-    assert problem["checks"] == {"postgresql": "ok", "redis": "does not answer"}
+    assert (response.status_code, problem["code"], problem["checks"]) == (503, "not_ready", told)
     assert "redis" in problem["detail"]
     assert "127.0.0.1" not in response.content.decode()
+
+
+@pytest.mark.parametrize("part", list(alive.Part))
+def test_a_part_that_has_fallen_silent_is_told_of_and_keeps_no_web_process_from_its_requests(client, part):
+    fall_silent(part)
+    told = {**ALL_WELL, part.value: "has not run for 15 s"}
+    assert client.get("/readyz").json() == {"status": "degraded", "checks": told}
+    assert client.get("/readyz/all").json()["checks"] == told
+
+
+def test_a_dispatch_that_ended_well_says_so_and_no_other_work_does(client):
+    for part in alive.Part:
+        fall_silent(part)
+    consuming.note_dispatch(sender=rescue)
+    assert not any(alive.heard().values())
+    consuming.note_dispatch(sender=dispatch)
+    assert alive.heard() == {"dispatch": True, "beat": False}
+    hear_beat()
+    assert alive.heard() == {"dispatch": True, "beat": True}
+
+
+def test_workers_that_are_gone_are_told_of(client):
+    workers.forget("calls@test")
+    assert client.get("/readyz").json()["checks"]["calls"] == "no worker of calls is alive"
+    assert client.get("/readyz/all").status_code == 503
 
 
 def test_it_is_not_ready_without_postgresql(client, monkeypatch):
@@ -41,7 +87,7 @@ def test_it_is_not_ready_without_postgresql(client, monkeypatch):
 
     monkeypatch.setattr(psycopg, "connect", refuse)
     problem = client.get("/readyz").json()
-    assert problem["checks"] == {"postgresql": "does not answer", "redis": "ok"}
+    assert problem["checks"] == {**ALL_WELL, "postgresql": "does not answer", "calls": "unknown"}
     assert "10.0.0.1" not in str(problem)
 
 

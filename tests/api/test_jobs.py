@@ -320,7 +320,7 @@ def test_a_job_that_has_left_the_queue_is_not_cancelled(client, project, status)
 
 # --- Attempts ---------------------------------------------------------------------------------------------------------
 ATTEMPT_KEYS = {
-    "id", "object", "number", "status", "snapshot", "hold", "usage", "cost", "http_status", "error",
+    "id", "object", "number", "status", "snapshot", "hold", "usage", "cost", "http_status", "error", "doubt",
     "provider_request_id", "provider_response_id", "created_at", "calling_at", "finished_at",
 }  # fmt: skip
 

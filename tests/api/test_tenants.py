@@ -22,6 +22,7 @@ ROUTES = {
     "api/v1/models": ["GET"],
     "api/v1/limits": ["GET"],
     "api/v1/spend": ["GET"],
+    "api/v1/reconciliation": ["GET"],
 }
 PUBLIC = {"api/v1/schema", "api/v1/docs", "api/v1/redoc"}
 CASES = [(route, method) for route, methods in ROUTES.items() for method in methods]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from config.simulator.running import RunningSimulator
 from jobs import dispatch, execution, limiter, workers
+from jobs.background import looking
 from jobs.models import Attempt, Job
 from jobs.states import AttemptStatus
 from jobs.submission import Submission, submit
@@ -21,6 +22,7 @@ PROMPT = (
     "Write a Python script that takes a matrix represented as a string with format '[1,2],[3,4],[5,6]' and prints the "
     "transpose in the same format."
 )
+LONG_AGO = datetime(2024, 9, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,7 @@ def simulator(simulator_process: RunningSimulator, settings) -> RunningSimulator
     settings.OPENAI_BASE_URL = simulator_process.base_url
     settings.OPENAI_API_KEY = "sk-simulator"
     settings.PROVIDER_SERVES_SHUT_DOWN_MODELS = True
+    settings.BACKGROUND = "on"
     settings.CALL_DEADLINE_SECONDS = 20.0
     return simulator_process
 
@@ -68,10 +71,17 @@ class Path:
         return list(Attempt.objects.filter(status=AttemptStatus.CREATED).order_by("id"))
 
     def run(self) -> None:
-        """Everything that may start now, until nothing may."""
+        """Everything that may start now, until nothing may and all that was begun has ended."""
         while attempts := self.dispatch():
             for attempt in attempts:
                 execution.execute(attempt.pk, worker="tests")
+            while Attempt.objects.filter(status=AttemptStatus.ACCEPTED, look_at__isnull=False).exists():
+                self.look()
+
+    def look(self) -> None:
+        """Looks once at everything that the provider does in the background, however soon."""
+        Attempt.objects.filter(look_at__isnull=False).update(look_at=LONG_AGO)
+        looking.look()
 
     def bill(self, job: Job) -> dict[str, Any]:
         """What the simulator billed for a job. Found by the attempt's id, which goes with every call."""

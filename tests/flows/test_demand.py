@@ -9,12 +9,15 @@ from jobs import dispatch, workers
 from jobs.demand import demand
 from jobs.models import Job, Queue
 
+GAUGES = ("bursar_call_workers", "bursar_call_slots", "bursar_calls_in_flight", "bursar_call_slots_wanted")
+
 
 def gauges() -> dict[str, int]:
     response = Client().get("/metrics")
     assert (response.status_code, response["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     lines = [line for line in response.content.decode().splitlines() if not line.startswith("#")]
-    return {name: int(value) for name, value in (line.split() for line in lines)}
+    told = dict(line.rsplit(" ", 1) for line in lines)
+    return {name: int(told[name]) for name in GAUGES}
 
 
 def test_jobs_that_wait_for_a_slot_alone_want_one_each(path, slots):

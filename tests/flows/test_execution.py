@@ -12,22 +12,23 @@ from asgiref.sync import sync_to_async
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from accounts.models import RateLimit
-from billing import ledger
+from accounts import log_context
+from accounts.models import ProviderCredential, RateLimit
 from billing.clock import database_now
 from billing.models import Budget, LedgerEntry, Reservation, UsageRecord
 from billing.pricing import Tokens
 from config.simulator.running import RunningSimulator
-from jobs import crash_points, dispatch, execution, limiter, provider, recovery
+from jobs import dispatch, execution, limiter, provider, recovery
 from jobs.execution import booking, calls
 from jobs.execution.booking import settle_all
 from jobs.execution.claims import Call, begin_all, claim
 from jobs.limiter import Go, Never, NotYet
 from jobs.models import Attempt, Job, LanguageModel
 from jobs.provider import Answer, Rejected, Uncertain
+from jobs.recovery import decisions
 from jobs.retries import Fail, Rejection, Retry
-from jobs.states import AttemptStatus, JobStatus
-from jobs.transitions import move_attempt, move_job
+from jobs.states import JobStatus
+from jobs.transitions import move_job
 from tests.flows.processes import eventually, worker
 
 SEND = dispatch.send  # as it is: the fixture `path` keeps messages from being sent
@@ -237,12 +238,12 @@ def test_what_was_answered_is_neither_put_in_doubt_nor_refused_any_more(path, ca
 
 def test_an_answer_that_comes_after_a_person_decided_is_not_booked_in_silence(path, calling, caplog):
     recovery.put_in_doubt(calling, code="worker_lost", reason="for the test", token=calling.token)
-    move_attempt(calling.pk, to=AttemptStatus.RESOLVED, come_from=AttemptStatus.IN_DOUBT, finished_at=timezone.now())
-    ledger.release(calling.pk, reason="decided by a person")
+    assert decisions.release(calling.pk, reason="support says so", actor=path.api_key.created_by)
     with caplog.at_level(logging.WARNING):
         assert settle(calling, answer()) is None
     assert str(calling.pk) in caplog.text
     assert not UsageRecord.objects.exists()
+    assert LedgerEntry.objects.get(kind="adjust").spent_change_usd > 0
     assert nothing_is_held()
 
 
@@ -370,12 +371,12 @@ def test_a_429_is_booked_also_when_the_limiter_cannot_be_told(path, monkeypatch)
     assert nothing_is_held()
 
 
-def test_a_429_that_no_retry_can_help_holds_nobody_else_back(path, monkeypatch):
+def test_a_429_that_is_about_money_is_not_taken_for_a_rate_limit(path, monkeypatch):
     path.submit()
     path.simulator.fault("insufficient_quota")
-    monkeypatch.setattr(limiter, "hold_back", lambda *args: pytest.fail("the others could go on"))
+    monkeypatch.setattr(limiter, "hold_back", lambda *args: pytest.fail("a rate limit is not what they wait for"))
     path.run()
-    assert Job.objects.get().status == "failed"
+    assert Job.objects.get().status == "queued"
 
 
 def test_hold_back_says_when_redis_is_away(monkeypatch):
@@ -396,7 +397,7 @@ def test_where_the_model_stores_completions_the_call_can_be_found_by_its_attempt
     (attempt,) = path.dispatch()
     body = body_of(attempt)
     assert body["store"] is True
-    assert body["metadata"] == {"team": "data", "job_id": str(job.pk), "attempt_id": str(attempt.pk)}
+    assert body["metadata"] == {"team": "data", "bursar_attempt": str(attempt.pk)}
     assert job.content.request["metadata"] == {"team": "data"}
 
 
@@ -419,7 +420,25 @@ def test_a_deployment_may_keep_the_provider_from_storing(path, settings):
 def test_a_callers_own_wish_not_to_store_is_kept(path):
     path.submit("gpt-4o-mini", store=False)
     (attempt,) = path.dispatch()
-    assert body_of(attempt)["store"] is False
+    body = body_of(attempt)
+    assert body["store"] is False
+    assert "metadata" not in body  # which the provider refuses without `store`
+
+
+def test_an_organization_without_retention_is_not_asked_to_keep_answers(path):
+    credential = ProviderCredential(organization=path.api_key.project.organization, keeps_answers=False)
+    credential.base_url, credential.api_key = path.simulator.base_url, "sk-simulator"
+    credential.save()
+    job = path.submit("gpt-4o-mini", metadata={"team": "data"}, store=True)
+    (attempt,) = path.dispatch()
+    assert body_of(attempt) == job.content.request
+
+
+def test_a_callers_own_metadata_goes_first(path):
+    own = {f"key{number}": "x" for number in range(16)}
+    path.submit("gpt-4o-mini", metadata=own, store=True)
+    (attempt,) = path.dispatch()
+    assert body_of(attempt)["metadata"] == own
 
 
 # --- A database that is away ------------------------------------------------------------------------------------------
@@ -503,15 +522,18 @@ def test_more_calls_are_under_way_at_once_than_the_database_has_connections(path
         simulator.set_latency(0.0)
 
 
-# --- Crash points -----------------------------------------------------------------------------------------------------
-def test_a_process_stops_at_the_named_step_alone(settings, monkeypatch):
-    pauses: list[float] = []
-    monkeypatch.setattr(crash_points.time, "sleep", pauses.append)
-    settings.PAUSE_AT = "calling"
-    crash_points.reach("claimed")
-    assert pauses == []
-    crash_points.reach("calling")
-    assert pauses == [3600]
-    settings.PAUSE_AT = ""
-    crash_points.reach("calling")
-    assert len(pauses) == 1
+def test_what_is_logged_of_a_call_is_about_it(path, monkeypatch):
+    """Each call's lines have its own ids, however many are under way."""
+    seen, before = [], log_context.current()
+
+    async def call(*args, attempt_id, **kwargs):
+        seen.append((attempt_id, dict(log_context.current())))
+        raise provider.Unreachable("nobody there")
+
+    monkeypatch.setattr(provider, "call", call)
+    jobs = {str(path.submit().pk) for _ in range(2)}
+    for attempt in path.dispatch():
+        execution.execute(attempt.pk, worker="tests")
+    assert {ids["job_id"] for _, ids in seen} == jobs
+    assert all(ids["attempt_id"] == attempt_id for attempt_id, ids in seen)
+    assert log_context.current() == before

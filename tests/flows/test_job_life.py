@@ -14,6 +14,7 @@ from jobs.errors import MaxCostTooSmall, NotCancellable, RateLimitUnknown, Reque
 from jobs.execution import booking, calls
 from jobs.execution.claims import begin_all, claim
 from jobs.models import Attempt, Job, Queue
+from jobs.recovery.stranded import GRACE_SECONDS
 from jobs.validation import RequestRejected
 
 D = Decimal
@@ -90,7 +91,7 @@ def test_the_attempt_can_be_found_at_the_provider(path):
     attempt = job.attempts.get()
     assert attempt.provider_request_id.startswith("req_")
     assert attempt.provider_response_id.startswith("chatcmpl-")
-    assert path.simulator.bill(attempt_id=str(attempt.pk))["calls"] == 1
+    assert path.simulator.bill(bursar_attempt=str(attempt.pk))["calls"] == 1
 
 
 def test_a_second_message_for_one_attempt_changes_nothing(path):
@@ -134,11 +135,11 @@ def test_retry_after_is_honoured_by_the_job_and_holds_back_the_family(path):
 
 def test_a_final_error_fails_the_job_with_the_providers_code(path):
     job = path.submit()
-    path.simulator.fault("insufficient_quota")
+    path.simulator.fault("404")
     path.run()
     assert reload(job).status == "failed"
-    assert job.error["code"] == "insufficient_quota"
-    assert job.error["status"] == 429
+    assert job.error["code"] == "model_not_found"
+    assert job.error["status"] == 404
     assert nothing_is_held()
     assert path.bill(job) == []
 
@@ -246,7 +247,7 @@ def test_an_attempt_that_was_calling_is_put_in_doubt_long_after_its_deadline(pat
     (attempt,) = path.dispatch()
     assert begin_all(claim([attempt.pk], worker="tests")) == [True]
     assert recovery.rescue() == 0
-    beyond = settings.CALL_DEADLINE_SECONDS + recovery.GRACE_SECONDS + 600
+    beyond = settings.CALL_DEADLINE_SECONDS + GRACE_SECONDS + 600
     Attempt.objects.update(calling_at=timezone.now() - timedelta(seconds=beyond))
     assert recovery.rescue() == 1
     assert reload(job).status == "in_doubt"

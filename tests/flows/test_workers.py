@@ -38,7 +38,7 @@ def finished(count: int) -> bool:
 def test_a_worker_killed_between_claim_and_call_costs_nothing_and_the_job_runs_once(alice, simulator, settings):
     settings.CLAIM_LEASE_SECONDS = 2.0
     job = submit_job(alice)
-    with worker("calls", simulator, BURSAR_PAUSE_AT="admitted", BURSAR_CLAIM_LEASE_SECONDS="2") as doomed:
+    with worker("calls", simulator, BURSAR_CRASH_AT="admitted=pause", BURSAR_CLAIM_LEASE_SECONDS="2") as doomed:
         dispatch.dispatch()
         eventually(lambda: Attempt.objects.filter(fencing_token__isnull=False).exists())
         doomed.kill()
@@ -57,7 +57,7 @@ def test_a_worker_killed_between_claim_and_call_costs_nothing_and_the_job_runs_o
 
 def test_a_worker_killed_after_the_call_began_leaves_it_to_be_looked_up_and_not_sent_again(alice, simulator):
     job = submit_job(alice)
-    with worker("calls", simulator, BURSAR_PAUSE_AT="calling") as doomed:
+    with worker("calls", simulator, BURSAR_CRASH_AT="calling=pause") as doomed:
         dispatch.dispatch()
         eventually(lambda: Attempt.objects.filter(status="calling").exists())
         doomed.kill()

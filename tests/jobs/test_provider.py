@@ -11,7 +11,7 @@ import pytest
 
 from jobs import provider, transport
 from jobs.credentials import Access
-from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable, call
+from jobs.provider import Answer, Clients, Kept, Rejected, Uncertain, Unreachable, call
 from tests.jobs.wire import Wire, answering, read_request, response, serving
 
 BODY = {"model": "o1-mini", "messages": [{"role": "user", "content": "hello"}]}
@@ -165,6 +165,10 @@ MALFORMED = {
     "an empty id": good(id=""),
     "an id that is a number": good(id=7),
     "no model": good(model=None),
+    "a number of 5,000 digits": good().replace(b"1511", b"9" * 5000),
+}
+NOT_TO_BE_BELIEVED = {
+    "no usage": json.dumps({name: value for name, value in GOOD.items() if name != "usage"}).encode(),
     "usage of null": good(usage=None),
     "usage in a list": good(usage=[43, 1511]),
     "no prompt tokens": good(usage=usage(prompt_tokens="absent")),
@@ -180,8 +184,8 @@ MALFORMED = {
     "more reasoning than output": good(usage=usage(completion_tokens_details={"reasoning_tokens": 1512})),
     "details in a text": good(usage=usage(prompt_tokens_details="none")),
     "cached tokens in a text": good(usage=usage(prompt_tokens_details={"cached_tokens": "3"})),
-    "a number of 5,000 digits": good().replace(b"1511", b"9" * 5000),
     "tokens that are infinite": good().replace(b"1511", b"Infinity"),
+    "more tokens than there can be": good(usage=usage(completion_tokens=10**9 + 1)),
 }
 
 
@@ -190,9 +194,19 @@ def test_an_unreadable_200_leaves_the_outcome_open(body):
     with answering(response(body, "x-request-id: req_1")) as wire, pytest.raises(Uncertain) as doubt:
         ask(wire)
     assert (doubt.value.code, doubt.value.status, doubt.value.request_id) == ("answer_unreadable", 200, "req_1")
+    assert doubt.value.kept is None
     assert "unreadable body" in str(doubt.value)
     assert len(str(doubt.value)) < 400
     assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("body", NOT_TO_BE_BELIEVED.values(), ids=NOT_TO_BE_BELIEVED.keys())
+def test_usage_that_cannot_be_true_leaves_the_bill_open_and_keeps_the_answer(body):
+    with answering(response(body, "x-request-id: req_1")) as wire, pytest.raises(Uncertain) as doubt:
+        ask(wire)
+    assert (doubt.value.code, doubt.value.status, doubt.value.request_id) == ("usage_unreadable", 200, "req_1")
+    assert doubt.value.kept == Kept("chatcmpl-1", "o1-mini-2024-09-12", GOOD["choices"][0]["message"], "stop")
+    assert len(str(doubt.value)) < 400
 
 
 def test_a_body_nested_without_end_leaves_the_outcome_open():
@@ -239,6 +253,20 @@ def test_a_connection_that_is_reset_leaves_the_outcome_open():
     assert doubt.value.code == "connection_lost"
 
 
+def test_an_answer_without_end_is_not_read_for_ever(monkeypatch):
+    monkeypatch.setattr(transport, "MOST_ANSWER_BYTES", 2**20)
+
+    def endless(connection: socket.socket, wire: Wire) -> None:
+        read_request(connection, wire)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while True:
+            connection.sendall(b" " * 65536)
+
+    with serving(endless) as wire, pytest.raises(Uncertain, match="more than 1048576 bytes") as doubt:
+        ask(wire)
+    assert doubt.value.code == "connection_lost"
+
+
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 def refusal(status: str, body: bytes, *headers: str) -> Rejected | Uncertain:
     with answering(response(body, *headers, status=status)) as wire, pytest.raises((Rejected, Uncertain)) as refused:
@@ -251,7 +279,7 @@ def error_body(**fields: Any) -> bytes:
     return json.dumps({"error": {"message": "No.", "type": "t", "param": None, "code": "c", **fields}}).encode()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 529])
 def test_a_refusal_is_read_with_the_providers_words(status):
     error = refusal(f"{status} Some Reason", error_body(param="model"), "x-request-id: req_9")
     assert isinstance(error, Rejected)
@@ -260,7 +288,7 @@ def test_a_refusal_is_read_with_the_providers_words(status):
     assert (error.request_id, told.is_final, told.retry_after) == ("req_9", False, None)
 
 
-@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 522, 524, 529])
 def test_a_gateways_error_leaves_the_outcome_open(status):
     error = refusal(f"{status} Some Reason", b"<html>Bad gateway</html>", "x-request-id: req_9")
     assert isinstance(error, Uncertain)
@@ -295,6 +323,9 @@ def test_a_redirect_is_not_followed():
         (["retry-after-ms: soon", "retry-after: 2"], 2.0),
         (["retry-after-ms: -1", "retry-after: 2"], 2.0),
         (["retry-after: Wed, 21 Oct 2026 07:28:00 GMT"], None),
+        (["retry-after: Wed, 21 Oct 2026 07:28:30 GMT", "date: Wed, 21 Oct 2026 07:28:00 GMT"], 30.0),
+        (["retry-after: Wed, 21 Oct 2026 07:27:00 GMT", "date: Wed, 21 Oct 2026 07:28:00 GMT"], 0.0),
+        (["retry-after: Wed, 21 Oct 2026 07:28:00 GMT", "date: soon"], None),
         (["retry-after: -5"], None),
         (["retry-after: inf"], None),
         (["retry-after: nan"], None),
@@ -360,6 +391,17 @@ def test_whatever_the_client_raises_only_what_was_sent_decides(monkeypatch, capl
     with pytest.raises(expected, match="a fault of the client's own"):
         ask("http://127.0.0.1:1/v1")
     assert "attempt-1" in caplog.text
+
+
+def test_a_handshake_that_is_never_answered_sent_nothing(settings):
+    settings.CALL_CONNECT_TIMEOUT_SECONDS = 0.3
+
+    def silent(connection: socket.socket, wire: Wire) -> None:
+        while connection.recv(65536):
+            pass
+
+    with serving(silent) as wire, pytest.raises(Unreachable):
+        ask(wire.base_url.replace("http:", "https:"))
 
 
 # --- Connections ------------------------------------------------------------------------------------------------------
