@@ -4,7 +4,7 @@ BURSAR = python3 config/embedded/bootstrap.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench clean
+.PHONY: help demo up test lint bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: ## the checks without the tests
 
 bench: ## the benchmarks, on servers with durable settings
 	@$(BURSAR) bench $(ARGS)
+
+chaos: ## load on all of Bursar while its processes and servers are killed: is every cent still there?
+	@$(BURSAR) chaos $(ARGS)
 
 clean: ## remove all data, the virtual environment and the caches
 	@$(BURSAR) clean $(ARGS)

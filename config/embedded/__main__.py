@@ -64,13 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("lint", help="the checks without the tests").set_defaults(command=_lint)
     bench = commands.add_parser("bench", help="the benchmarks, on servers with durable settings")
     bench.set_defaults(command=_bench)
+    chaos = commands.add_parser("chaos", help="load on all of Bursar while its processes and servers are killed")
+    chaos.set_defaults(command=_chaos)
     commands.add_parser("clean", help="remove all data, the virtual environment and the caches").set_defaults(
         command=_clean
     )
     only = commands.add_parser("services", help="only PostgreSQL and Valkey, forgotten when stopped")
     only.add_argument("--json", action="store_true", help="print one JSON object, and stop when standard input ends")
     only.set_defaults(command=_services)
-    for passing_on, to in ((demo, "manage.py demo"), (test, "pytest"), (bench, "pytest")):
+    for passing_on, to in ((demo, "manage.py demo"), (test, "pytest"), (bench, "pytest"), (chaos, "pytest")):
         passing_on.usage = f"python -m config.embedded {passing_on.prog.split()[-1]} [arguments for {to}]"
         passing_on.set_defaults(rest=[])
     return parser
@@ -204,6 +206,10 @@ def _bench(arguments: argparse.Namespace) -> int:
         say("no benchmarks yet")
         return 0
     return _check([step], durable=True)
+
+
+def _chaos(arguments: argparse.Namespace) -> int:
+    return _check([checks.chaos(arguments.rest)], durable=True)
 
 
 def _check(steps: list[checks.Step] | tuple[checks.Step, ...], *, durable: bool) -> int:

@@ -1,4 +1,4 @@
-"""What `make test`, `make lint` and `make bench` run, one step after the other."""
+"""What `make test`, `make lint`, `make bench` and `make chaos` run, one step after the other."""
 
 import sys
 from collections.abc import Sequence
@@ -51,6 +51,12 @@ def benchmarks(arguments: Sequence[str]) -> Step | None:
         if folder.is_dir()
         else None
     )
+
+
+def chaos(arguments: Sequence[str]) -> Step:
+    """Load on all of Bursar while processes are killed, on servers of its own."""
+    folder = CHECKOUT / "tests" / "chaos"
+    return Step("chaos", (*_PYTEST, str(folder), "-s", "-o", "python_files=chaos_*.py", *arguments))
 
 
 def run(supervisor: Supervisor, steps: Sequence[Step]) -> int:

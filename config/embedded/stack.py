@@ -87,6 +87,7 @@ def _start_provider(supervisor: Supervisor, place: Place) -> bool:
     environment.update(
         OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1",
         OPENAI_API_KEY="sk-simulator",
+        OPENAI_ADMIN_KEY="sk-admin-simulator",
         BURSAR_SIMULATOR="1",
         BURSAR_PROVIDER_SERVES_SHUT_DOWN_MODELS="1",
     )

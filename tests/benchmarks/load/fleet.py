@@ -23,7 +23,7 @@ from tests.benchmarks.load import processor
 from tests.benchmarks.load.servers import SECRET_KEY, Servers
 
 OUR_KEY, THEIR_KEY = "sk-simulator-ours", "sk-simulator-them"
-START_SECONDS, DRAIN_SECONDS = 90.0, 180.0
+START_SECONDS, DRAIN_SECONDS = 240.0, 180.0
 # A limit that nothing meets, where something else is measured.
 BOUNDLESS = 10**9
 
@@ -44,6 +44,7 @@ class Setup:
     projects: int = 1
     web: bool = True
     profile: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)  # on top of what every process of a fleet has
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Member:
     program: Program
     process: "subprocess.Popen[bytes]"
     restarts: int = 0
+    ended_at: float | None = None  # on the monotonic clock: when it was seen to have ended
 
 
 @dataclass
@@ -137,13 +139,16 @@ class Fleet:
     def start(self, role: str, program: Program) -> None:
         self.members.append(Member(role, program, self._spawn(role, program)))
 
-    def keep_up(self) -> None:
-        """Starts again what has ended, as a supervisor would."""
+    def keep_up(self, *, after_seconds: float = 0.0) -> None:
+        """Starts again what has ended so long ago, as a supervisor would."""
         for member in self.members:
-            if member.process.poll() is not None:
+            if member.process.poll() is None:
+                continue
+            member.ended_at = member.ended_at or time.monotonic()
+            if time.monotonic() - member.ended_at >= after_seconds:
                 processes.kill_group(member.process)
                 member.process = self._spawn(member.role, member.program)
-                member.restarts += 1
+                member.restarts, member.ended_at = member.restarts + 1, None
 
     def stop(self, role: str = "", *, grace_seconds: float = 0.0) -> None:
         """Ends the processes of a role, or all of them."""
@@ -193,7 +198,7 @@ def fleet(servers: Servers, setup: Setup) -> Iterator[Fleet]:
     """A whole Bursar that is ready; it is killed at the end."""
     with ExitStack() as cleanup:
         database_url = cleanup.enter_context(servers.database())
-        redis.Redis.from_url(servers.redis_url).flushall()
+        redis.Redis.from_url(servers.redis_url).flushdb()
         folder = servers.folder / f"fleet-{time.time_ns()}"
         (folder / "static").mkdir(parents=True)
         simulator = cleanup.enter_context(provider(folder, setup))
@@ -237,6 +242,7 @@ def _environment(servers: Servers, setup: Setup, database_url: str, simulator: R
         "BURSAR_SIMULATOR": "1",
         "BURSAR_PROVIDER_SERVES_SHUT_DOWN_MODELS": "1",
         "PYTHONUNBUFFERED": "1",
+        **setup.environment,
     }
 
 

@@ -13,7 +13,7 @@ def seconds(pid: int) -> float:
     Descendants that have ended are in the time of whoever waited for them.
     """
     total = 0.0
-    for member in _tree(pid):
+    for member in family(pid):
         fields = _stat(member)
         total += sum(int(field) for field in fields[11:15]) / _TICKS if fields else 0.0
     return total
@@ -24,7 +24,7 @@ def resident_kib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
 
 
-def _tree(root: int) -> list[int]:
+def family(root: int) -> list[int]:
     """The process and its living descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():

@@ -1,12 +1,13 @@
-"""PostgreSQL and Valkey with durable settings, for load alone: their time is measured, and Valkey is taken down."""
+"""PostgreSQL and Valkey with durable settings, for load alone: their time is measured, and they are taken down."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ from psycopg import sql
 from config.embedded import postgres, processes, roles, services, valkey
 from config.embedded.ports import free_port
 from config.embedded.processes import CHECKOUT, Program
+from tests.benchmarks.load import processor
 
 SECRET_KEY = "a secret of the benchmarks, long enough for every use that is made of it"
 
@@ -25,9 +27,11 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._postgres = postgres.prepare(folder / "postgres", free_port(), durable=True)
+        self._postgres_port = free_port()
+        self._postgres = self._prepare_postgres()
         self._valkey = valkey.prepare(folder / "valkey", free_port(), "benchmarks", durable=True)
         self._databases = 0
+        self._killed_at: dict[str, float] = {}  # on the monotonic clock
 
     @property
     def redis_url(self) -> str:
@@ -60,14 +64,17 @@ class Servers:
         """The URL of a migrated database that nobody has used; Redis is empty as well."""
         self._databases += 1
         name = f"load{self._databases}"
+        owner, template = sql.Identifier(postgres.USER), sql.Identifier(postgres.DATABASE)
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+        self._administer(create.format(sql.Identifier(name), template, owner))
+        try:
+            yield f"{self._postgres.url.rpartition('/')[0]}/{name}"
+        finally:
+            self._administer(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _administer(self, statement: sql.Composed) -> None:
         with psycopg.connect(self._postgres.administrator_url, autocommit=True) as connection:
-            template, owner = sql.Identifier(postgres.DATABASE), sql.Identifier(postgres.USER)
-            create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-            connection.execute(create.format(sql.Identifier(name), template, owner))
-            try:
-                yield f"{self._postgres.url.rpartition('/')[0]}/{name}"
-            finally:
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(statement)
 
     # --- Taking Valkey down -------------------------------------------------------------------------------------------
     def stop_valkey_for_now(self) -> None:
@@ -81,7 +88,33 @@ class Servers:
         processes.end(self._running.pop("valkey"), signal.SIGKILL, 10.0)
         self._start(self._valkey.program)
 
+    # --- Killing either, for a supervisor to start it again -----------------------------------------------------------
+    def kill(self, name: str) -> None:
+        """Kills a server with all its processes at once."""
+        process = self._running.pop(name)
+        # Those that serve connections of PostgreSQL have sessions of their own, and would live on for a while.
+        for pid in processor.family(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        self._killed_at[name] = time.monotonic()
+
+    def keep_up(self, *, after_seconds: float) -> None:
+        """Starts a server again that was killed so long ago; does not wait until it is ready."""
+        due = [name for name, at in self._killed_at.items() if time.monotonic() - at >= after_seconds]
+        for name in due:
+            del self._killed_at[name]
+            if name == self._postgres.program.name:
+                self._postgres = self._prepare_postgres()  # forgets the note of the dead one
+            self._begin(self._postgres.program if name == self._postgres.program.name else self._valkey.program)
+
+    def _prepare_postgres(self) -> postgres.Server:
+        return postgres.prepare(self.folder / "postgres", self._postgres_port, durable=True)
+
     def _start(self, program: Program) -> None:
+        processes.wait_until_ready(program, self._begin(program))
+
+    def _begin(self, program: Program) -> "subprocess.Popen[bytes]":
         with (self.folder / f"{program.name}.log").open("ab") as log:
             process = processes.start(
                 program.command,
@@ -91,7 +124,7 @@ class Servers:
                 identity=program.identity,
             )
         self._running[program.name] = process
-        processes.wait_until_ready(program, process)
+        return process
 
 
 @contextmanager
