@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -12,6 +13,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework.exceptions import (
     APIException,
@@ -24,6 +26,7 @@ from rest_framework.request import Request
 
 from accounts.errors import DomainError
 from billing.errors import LimitTooSmall, UnknownPrice
+from config import refusals
 from jobs.api.idempotency_key import IdempotencyKeyInvalid
 from jobs.backlog import COUNTED_EVERY_SECONDS
 from jobs.errors import (
@@ -86,6 +89,8 @@ def problem_response(exception: Exception, context: Mapping[str, Any]) -> HttpRe
     problem = problem_of(exception, is_query=request.method in {"GET", "HEAD"})
     if problem is None:
         return None
+    if isinstance(exception, LimitTooSmall):
+        refusals.note(str(exception.details.get("budget", {}).get("scope", "unknown")))
     if problem.status >= 500:
         logger.error("request %s: %s: %s", _request_id(request), type(exception).__name__, exception)
     return answer(problem, request)
@@ -130,12 +135,12 @@ def problem_of(exception: Exception, *, is_query: bool) -> Problem | None:
             return Problem(400, "body_incomplete", "The connection ended before the body did.")
         case SuspiciousOperation():
             return Problem(400, "bad_request", "The request is not valid.")
-    if isinstance(exception, DATABASE_AWAY):
-        detail = (
-            "Bursar's database does not answer. Repeat the request in a few seconds, with the same Idempotency-Key."
-        )
-        return Problem(503, "database_unavailable", detail, headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
-    return None
+    return _database_unavailable() if isinstance(exception, DATABASE_AWAY) else None
+
+
+def _database_unavailable() -> Problem:
+    detail = "Bursar's database does not answer. Repeat the request in a few seconds, with the same Idempotency-Key."
+    return Problem(503, "database_unavailable", detail, headers={"Retry-After": str(DATABASE_RETRY_AFTER)})
 
 
 # --- Django's own handlers, for what happens before or outside a view of the API --------------------------------------
@@ -152,13 +157,27 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The answer to an error that nobody expected: no word of its inside, and the id to find it in the log by."""
+    """The answer to an error that no view expected: no word of its inside, and the id to find it in the log by.
+
+    A database that is away, as the admin and middleware meet it, is a 503 here as it is in the API.
+    """
+    if isinstance(sys.exception(), DATABASE_AWAY):
+        logger.error("request %s: %s", _request_id(request), sys.exception())
+        return _answer_as_read(_database_unavailable(), request)
     # Django logs the traceback right after this line.
     logger.error("request %s: unexpected error at %s %s", _request_id(request), request.method, request.path)
     if not _is_api(request):
         return defaults.server_error(request)
     detail = "Something went wrong in Bursar. The log has it under this request_id."
     return answer(Problem(500, "internal_error", detail), request)
+
+
+def _answer_as_read(problem: Problem, request: HttpRequest) -> HttpResponse:
+    """The problem as JSON, or as a page where people are."""
+    if not request.path.startswith("/admin/"):
+        return answer(problem, request)
+    page = render_to_string("problem.html", {"problem": problem, "request_id": _request_id(request)})
+    return HttpResponse(page, status=problem.status, headers=dict(problem.headers))
 
 
 def _unless_page(request: HttpRequest, exception: Exception) -> HttpResponse | None:

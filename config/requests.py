@@ -1,10 +1,16 @@
-"""An id for every request: in the answer's X-Request-Id, in problem details and in the log."""
+"""An id for every request: in the answer's X-Request-Id, in problem details and in every line of the log.
+
+Behind a proxy it is the one that the proxy has given the request, if it has.
+"""
 
 import re
 from collections.abc import Callable
 from uuid import uuid4
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+from accounts import log_context
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -12,11 +18,13 @@ CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 class RequestIdMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
         self.get_response = get_response
+        self._is_behind_proxy = settings.SECURE_PROXY_SSL_HEADER is not None
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.request_id = f"req_{uuid4().hex}"  # type: ignore[attr-defined]
-        response = self.get_response(request)
-        response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+        request.request_id = request_id = self._id_of(request)  # type: ignore[attr-defined]
+        with log_context.about(request_id=request_id):
+            response = self.get_response(request)
+        response["X-Request-Id"] = request_id
         # The caller's own id comes back beside ours, so that both sides can search their logs for it.
         client_id = request.headers.get("X-Client-Request-Id", "")
         if CLIENT_ID.fullmatch(client_id):
@@ -25,3 +33,8 @@ class RequestIdMiddleware:
             # Prompts, answers and money: no cache between here and the caller keeps them.
             response["Cache-Control"] = "no-store"
         return response
+
+    def _id_of(self, request: HttpRequest) -> str:
+        # From anybody else it would be a name that two requests can share.
+        given = request.headers.get("X-Request-Id", "") if self._is_behind_proxy else ""
+        return given if CLIENT_ID.fullmatch(given) else f"req_{uuid4().hex}"

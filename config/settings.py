@@ -1,6 +1,7 @@
 """Every setting of Bursar, read from the environment once. README.md lists them with their defaults."""
 
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import environ
@@ -21,6 +22,11 @@ DEBUG = env.bool("BURSAR_DEBUG", default=False)
 ALLOWED_HOSTS = env.list("BURSAR_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("BURSAR_TRUSTED_ORIGINS", default=[])
 HTTPS_ONLY = env.bool("BURSAR_HTTPS_ONLY", default=False)
+# What scrapers of /metrics send as a bearer token; empty: anybody who reaches it may read it.
+METRICS_TOKEN = env.str("BURSAR_METRICS_TOKEN", default="")
+# Traces by OpenTelemetry, sent by OTLP over HTTP; needs the extra `otel`.
+TRACING = env.bool("BURSAR_OTEL", default=False)
+OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="http://localhost:4318")
 
 
 def _secret_key() -> str:
@@ -44,6 +50,8 @@ OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
 OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1")
 OPENAI_ORG_ID = env.str("OPENAI_ORG_ID", default="")
 OPENAI_PROJECT_ID = env.str("OPENAI_PROJECT_ID", default="")
+# An admin key (sk-admin-...), with which the provider's own bill is read and compared; it serves for nothing else.
+OPENAI_ADMIN_KEY = env.str("OPENAI_ADMIN_KEY", default="")
 # The endpoint goes on serving models that OpenAI has shut down (a compatible gateway, Azure, the simulator).
 PROVIDER_SERVES_SHUT_DOWN_MODELS = env.bool("BURSAR_PROVIDER_SERVES_SHUT_DOWN_MODELS", default=False)
 # The provider is `manage.py simulate_openai`: no real model answers and no money is spent.
@@ -71,14 +79,27 @@ ADMISSION_HORIZON_SECONDS = env.float("BURSAR_ADMISSION_HORIZON_SECONDS", defaul
 CLAIM_LEASE_SECONDS = env.float("BURSAR_CLAIM_LEASE_SECONDS", default=15.0)
 # Lets the provider keep answers for a month, so that one that was lost on the way can be looked up (store=true).
 STORE_COMPLETIONS = env.bool("BURSAR_STORE_COMPLETIONS", default=True)
+# Whether models whose transport is `background` are called so: on, off, or auto, which is at OpenAI itself and at the
+# simulator alone, since of a gateway nobody knows whether it has /v1/responses.
+BACKGROUND = env.str("BURSAR_BACKGROUND", default="auto")
+if BACKGROUND not in {"on", "off", "auto"}:
+    raise ImproperlyConfigured(f"BURSAR_BACKGROUND is on, off or auto, not {BACKGROUND!r}.")
+# What the provider signs its webhooks with (whsec_...); several while one replaces another. None: none are taken.
+PROVIDER_WEBHOOK_SECRETS = env.list("BURSAR_PROVIDER_WEBHOOK_SECRET", default=[])
 # Jobs of one project that may be queued at once; 0: any number.
 MAX_QUEUED_JOBS = env.int("BURSAR_MAX_QUEUED_JOBS", default=1_000_000)
 MAX_ATTEMPTS = env.int("BURSAR_MAX_ATTEMPTS", default=8)
 IDEMPOTENCY_KEEP_DAYS = env.int("BURSAR_IDEMPOTENCY_KEEP_DAYS", default=7)
 # Days after its end on which a month closes by itself; calls that ran over its edge are booked in it until then.
 CLOSE_MONTHS_AFTER_DAYS = env.int("BURSAR_CLOSE_MONTHS_AFTER_DAYS", default=3)
-# Pauses a worker at a named step of the path; for tests of crashes only.
-PAUSE_AT = env.str("BURSAR_PAUSE_AT", default="")
+# A worker touches this file every few seconds as long as it takes messages; for health checks of containers.
+ALIVE_FILE = env.str("BURSAR_ALIVE_FILE", default="")
+# The provider's bill of a day is taken for complete so many hours after the day's end; what is missing before is late.
+PROVIDER_BILL_DELAY_HOURS = env.int("BURSAR_PROVIDER_BILL_DELAY_HOURS", default=48)
+# Differences of one day between the books and the provider's bill that come to more than this raise an alert.
+DRIFT_ALERT_USD = Decimal(env.str("BURSAR_DRIFT_ALERT_USD", default="0.000001"))
+# Stops or kills a process at named steps of the path (jobs/crash_points.py); for tests of crashes only.
+CRASH_AT = env.str("BURSAR_CRASH_AT", default="")
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -112,6 +133,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+if TRACING:
+    MIDDLEWARE.insert(0, "config.tracing.TracingMiddleware")
+
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 APPEND_SLASH = False
@@ -133,18 +157,27 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         **env.db_url_config(DATABASE_URL or "postgres://bursar@127.0.0.1:5432/bursar"),
+        # Looks at the socket of each connection that is borrowed, and so needs no CONN_HEALTH_CHECKS.
         "ENGINE": "config.postgresql",
         "OPTIONS": {
             # Values go beside the statement and not into it, which spares both sides the writing and reading of text.
             # No statement is prepared under a name, so that a pooler in between may hand out any connection.
             "server_side_binding": True,
-            # A server that is cut off says nothing at all: after half a minute it is taken for gone.
-            "tcp_user_timeout": 30_000,
-            "keepalives_idle": 15,
+            # A connection per worker thread would exhaust PostgreSQL: threads borrow one for each short transaction.
+            # Reconnecting is given up after a second and begun anew by the next who asks: the pool's own pauses double
+            # up to minutes, and would outlast the server's absence by as much.
+            "pool": {
+                "min_size": 0,
+                "max_size": env.int("BURSAR_DATABASE_POOL", default=12),
+                "timeout": 5,
+                "reconnect_timeout": 1,
+            },
+            # A server that vanished without a word (its machine, or the way to it) is noticed within half a minute.
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            # A connection per worker thread would exhaust PostgreSQL: threads borrow one for each short transaction.
-            "pool": {"min_size": 0, "max_size": env.int("BURSAR_DATABASE_POOL", default=12), "timeout": 10},
+            "tcp_user_timeout": 25_000,
             "application_name": env.str("BURSAR_PROCESS", default="bursar"),
         },
     }
@@ -173,7 +206,7 @@ WHITENOISE_USE_FINDERS = True
 
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # Health checks come from inside, over plain HTTP.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz(/all)?$", r"^metrics$"]
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
@@ -217,27 +250,61 @@ CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For ever: a worker that gave up would only be started again. Its consumer asks once a second.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_CONSUMER = "config.consuming:Consumer"
+# Each worker has a queue of its own, by which it hears whether it still takes messages.
+CELERY_WORKER_DIRECT = True
 # A submission must not wait for a broker that is away: the beat finds the job a second later.
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 15, "socket_keepalive": True}
+# A message that is not acknowledged so long is delivered again. Ours are as soon as they are received, and a message
+# that comes twice changes nothing; all that share a broker get the shortest one of the three that Celery knows.
+CELERY_VISIBILITY_TIMEOUT = 3600
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 15,
+    "socket_keepalive": True,
+    "visibility_timeout": CELERY_VISIBILITY_TIMEOUT,
+}
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"visibility_timeout": CELERY_VISIBILITY_TIMEOUT}
 CELERY_BEAT_SCHEDULE = {
     "dispatch queued jobs": {"task": "jobs.tasks.dispatch", "schedule": 1.0, "options": {"expires": 5}},
-    "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 5.0, "options": {"expires": 10}},
+    "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 2.0, "options": {"expires": 15}},
+    "look up lost answers": {"task": "jobs.tasks.look_up", "schedule": 2.0, "options": {"expires": 15}},
+    "look at background calls": {"task": "jobs.tasks.look_at_background", "schedule": 1.0, "options": {"expires": 5}},
+    "say that the beat lives": {"task": "config.tasks.hear_beat", "schedule": 5.0, "options": {"expires": 10}},
     "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
     "mail alerts": {"task": "billing.tasks.mail_alerts", "schedule": 60.0, "options": {"expires": 50}},
     # When few calls wait for a book that is being read.
     "verify every book": {"task": "billing.tasks.verify_every_book", "schedule": crontab(hour="3", minute="17")},
+    # After the provider's day has ended, and again each day until its bill is complete.
+    "compare with the provider's bill": {
+        "task": "jobs.tasks.reconcile_every_account",
+        "schedule": crontab(hour="5", minute="23"),
+    },
     "forget old idempotency keys": {"task": "jobs.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 
 # --- Logs: ids and codes, never a prompt or a secret -----------------------------------------------------------------
+# `text` for people, `json` for programs: one object a line.
+LOG_FORMAT = env.str("BURSAR_LOG_FORMAT", default="text")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "text": {"()": "config.logs.TextFormatter"},
+        "json": {"()": "config.logs.JsonFormatter", "process": DATABASES["default"]["OPTIONS"]["application_name"]},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": env.str("BURSAR_LOG_LEVEL", default="INFO")},
-    # The HTTP client logs each request's URL at INFO; the attempt row already says more than that.
-    "loggers": {"httpx2": {"level": "WARNING"}, "httpx": {"level": "WARNING"}, "openai": {"level": "WARNING"}},
+    "loggers": {
+        # The HTTP client logs each request's URL at INFO; the attempt row already says more than that.
+        "httpx2": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "openai": {"level": "WARNING"},
+        # They have handlers of their own before Django is set up.
+        "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
+        "gunicorn.access": {"handlers": ["stderr"], "propagate": False},
+    },
 }

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL engine, with a look at each connection that is borrowed instead of a round trip."""
+"""Django's PostgreSQL backend, for a server that may die and come back: see `base`."""

@@ -1,29 +1,63 @@
-"""The engine that `DATABASES` names: Django's own, but for how it makes sure of a connection from the pool."""
+"""Connections to a PostgreSQL that may die and come back at any instant (docs/decisions/0022).
+
+The pool's own check asks the server at every borrowing, and waits a second, then two, then four after each connection
+that fails it: a dozen connections of a server that was killed would keep callers away long after it is back. Here a
+dead connection is seen on its socket, for the price of one system call, and the next one is taken at once.
+"""
 
 from select import POLLIN, poll
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+from psycopg_pool import PoolTimeout
+
+# Whoever comes after one who waited in vain for a server that is away is refused after this, so that threads are free
+# to say so to many. Before, all wait as long as the settings say, which is about what a restart takes.
+IMPATIENCE_SECONDS = 0.5
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    def get_new_connection(self, conn_params: dict[str, Any]) -> "psycopg.Connection[Any]":
-        """A connection whose server has not hung up.
+    """A thread's connection, borrowed from the pool of its process."""
 
-        Django's CONN_HEALTH_CHECKS asks each one that is borrowed, which costs as much as a short query does. A server
-        that stopped, crashed or ended the session has closed its side, and that can be seen without asking.
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """A connection that its server has not closed.
+
+        Raises OperationalError when there is none in time.
         """
-        while True:
-            connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
-            if self.pool is None or not _has_word(connection):
-                return connection
+        pool = self.pool
+        connection = self._borrow(conn_params)
+        # The pool makes a new one in the place of each; it has no more of these than it held when the server died.
+        for _ in range(pool.max_size if pool else 0):
+            if not is_lost(connection):
+                break
             connection.close()
-            self.pool.putconn(connection)  # which replaces what is closed
+            pool.putconn(connection)
+            connection = self._borrow(conn_params)
+        return connection
+
+    def _borrow(self, conn_params: dict[str, Any]) -> Any:
+        pool = self.pool
+        try:
+            connection = super().get_new_connection(conn_params)
+        except PoolTimeout:
+            # A pool that is full is busy, and comes round. One that could have grown and did not, found no server.
+            if pool.get_stats()["pool_size"] < pool.max_size:
+                pool.timeout = IMPATIENCE_SECONDS
+            raise
+        if pool:
+            pool.timeout = self.settings_dict["OPTIONS"]["pool"]["timeout"]
+        return connection
 
 
-def _has_word(connection: "psycopg.Connection[Any]") -> bool:
-    """Whether something came in, which on an idle connection is the server's last word or its end."""
-    waiting = poll()
+def is_lost(connection: "psycopg.Connection[Any]") -> bool:
+    """Whether the server has closed an idle connection.
+
+    An idle server says nothing. A socket with something to read has its end to read, or news of changed settings,
+    which a new connection has as well.
+    """
+    if connection.closed:
+        return True
+    waiting = poll()  # not select, which knows no descriptor above 1023
     waiting.register(connection.fileno(), POLLIN)
     return bool(waiting.poll(0))

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _REQUIRED_SECRETS = {"BURSAR_SECRET_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD"
 _OF_COMPOSE = {"BURSAR_BIND", "BURSAR_PORT", "BURSAR_WEB_WORKERS"}
 _OF_IMAGES = {"POSTGRES_PASSWORD", "VALKEY_PASSWORD"}
 # The image sets the first two; debugging and pausing are not for deployments.
-_NOT_PASSED_ON = {"BURSAR_VAR_DIR", "BURSAR_STATIC_ROOT", "BURSAR_DEBUG", "BURSAR_PAUSE_AT"}
+_NOT_PASSED_ON = {"BURSAR_VAR_DIR", "BURSAR_STATIC_ROOT", "BURSAR_DEBUG", "BURSAR_CRASH_AT"}
 
 
 def _settings_names() -> set[str]:
@@ -139,7 +139,7 @@ def test_every_service_that_lasts_has_a_health_check_and_the_one_that_ends_has_n
     assert "healthcheck" not in _SERVICES["migrate"]
 
 
-@pytest.mark.parametrize("service", ["web", "worker-calls", "worker-control", "simulator"])
+@pytest.mark.parametrize("service", ["web", "simulator"])
 def test_the_health_checks_are_programs_that_compile(service: str) -> None:
     compile(_script(service), service, "exec")
 
@@ -151,19 +151,24 @@ def test_the_web_is_asked_whether_it_is_ready_under_a_host_name_that_is_always_a
 
 
 @pytest.mark.parametrize("service", ["worker-calls", "worker-control"])
-def test_the_health_check_of_a_worker_asks_for_this_worker_by_the_name_it_runs_under(service: str) -> None:
-    assert """f"{os.environ['BURSAR_PROCESS']}@{socket.gethostname()}\"""" in _script(service)
-    assert _option(service, "hostname") == f"{_SERVICES[service]['environment']['BURSAR_PROCESS']}@%h"
+def test_the_health_check_of_a_worker_looks_at_the_age_of_the_file_that_it_touches(
+    service: str, tmp_path: Path
+) -> None:
+    kind, command = _SERVICES[service]["healthcheck"]["test"]
+    named = _SERVICES[service]["environment"]["BURSAR_ALIVE_FILE"]
+    assert kind == "CMD-SHELL"
+    assert named in command
+    file = tmp_path / "alive"
 
+    def check() -> int:
+        ours = command.replace(named, str(file))
+        return subprocess.run(["sh", "-c", ours], capture_output=True, check=False).returncode
 
-def test_the_health_check_of_a_worker_fails_when_nobody_answers() -> None:
-    """In a broker of its own memory there is no worker at all."""
-    environment = {**os.environ, "BURSAR_PROCESS": "calls", "REDIS_URL": "memory://"}
-    program = _script("worker-calls").replace("timeout=10", "timeout=0.1")
-    ended = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, check=False, text=True
-    )
-    assert (ended.returncode, ended.stderr) == (1, "")
+    assert check() != 0
+    file.touch()
+    assert check() == 0
+    os.utime(file, (time.time() - 60,) * 2)
+    assert check() != 0
 
 
 def test_the_beat_writes_its_file_more_often_than_its_health_check_looks_for() -> None:
