@@ -24,9 +24,14 @@ SHARED_TABLES = {
     "accounts.UsageTier": "the provider's terms, the same for all",
     "accounts.RateLimit": "the provider's terms, the same for all",
     "billing.Price": "the provider's prices, the same for all",
+    "billing.ReconciliationRun": "an account at the provider may serve several organizations",
+    "billing.ReconciledDay": "an account at the provider may serve several organizations",
+    "billing.ReconciliationLine": "a project of the provider may serve several organizations",
+    "billing.ReconciliationDecision": "is about such a line",
     "jobs.LanguageModel": "the provider's catalogue, the same for all",
     "jobs.ModelSnapshot": "the provider's catalogue, the same for all",
     "jobs.Worker": "carries out calls of all",
+    "jobs.Watch": "is kept over the workers, which carry out calls of all",
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
