@@ -41,6 +41,12 @@ class Requirements(bootsteps.Step):
 
 def require(conf: Any) -> None:
     """Raises ImproperlyConfigured, with all that is wrong, where a setting of Celery is not as it must be."""
+    if wrong := unfit(conf):
+        raise ImproperlyConfigured("Celery is not set as Bursar needs it: " + "; ".join(wrong))
+
+
+def unfit(conf: Any) -> list[str]:
+    """What is wrong with the settings of Celery, a sentence for each, with what happens otherwise."""
     wrong = [
         f"{name} is {conf[name]!r} and must be {wanted!r}: {why}"
         for name, (wanted, why) in REQUIRED.items()
@@ -53,8 +59,7 @@ def require(conf: Any) -> None:
     }
     if None in timeouts.values() or len(set(timeouts.values())) > 1:
         wrong.append(f"the visibility timeout must be set alike in three places, and is {timeouts}")
-    if wrong:
-        raise ImproperlyConfigured("Celery is not set as Bursar needs it: " + "; ".join(wrong))
+    return wrong
 
 
 def require_no_eviction(url: str) -> None:

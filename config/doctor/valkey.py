@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 
+from config.celery import NEVER_EVICTS
 from config.doctor.findings import Finding, fail, ok, warn
 from config.doctor.postgresql import skew
 from jobs import limiter
@@ -22,10 +23,10 @@ def server() -> Iterator[Finding]:
     else:
         yield ok(f"{name} answers")
     policy = told.get("maxmemory_policy")
-    if policy != "noeviction":
+    if policy != NEVER_EVICTS:
         yield fail(
             f"maxmemory-policy is {policy}: when it is full it forgets messages and rate limits",
-            "set maxmemory-policy noeviction",
+            f"set maxmemory-policy {NEVER_EVICTS}",
         )
     if told.get("maxmemory") and told["used_memory"] > 0.8 * told["maxmemory"]:
         yield warn("more than four fifths of its memory are used", "raise maxmemory")

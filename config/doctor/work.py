@@ -9,14 +9,13 @@ from django.conf import settings
 from accounts.models import User
 from billing.clock import database_now
 from config import health
+from config.celery import unfit
 from config.doctor.findings import Finding, fail, ok, warn
 from jobs import workers
 
 OLDEST_CELERY = (5, 6, 3)
 # It dies when the broker restarts (docs/decisions/0002).
 BROKEN_CELERY = (5, 7, 0)
-# What Celery must be set to, because PostgreSQL decides what is done again, and when.
-EXPECTED = {"task_acks_late": False, "task_ignore_result": True, "worker_prefetch_multiplier": 1}
 
 
 def messages() -> Iterator[Finding]:
@@ -24,17 +23,8 @@ def messages() -> Iterator[Finding]:
     version = tuple(int(part) for part in celery.__version__.split(".")[:3])
     if version < OLDEST_CELERY or version == BROKEN_CELERY:
         yield fail(f"Celery {celery.__version__} loses messages or dies with the broker", "install requirements.txt")
-    conf = current_app.conf
-    for name, value in EXPECTED.items():
-        if conf[name] != value:
-            yield fail(f"Celery's {name} is {conf[name]!r}", f"it must be {value!r}: see config/settings.py")
-    options = (conf.broker_transport_options, conf.result_backend_transport_options, conf)
-    timeouts = {places["visibility_timeout"] for places in options if places.get("visibility_timeout") is not None}
-    if len(timeouts) > 1:
-        yield fail(
-            "Celery's visibility_timeout differs between its three places, and the shortest holds for all",
-            "set it alike in broker_transport_options, result_backend_transport_options and visibility_timeout",
-        )
+    for wrong in unfit(current_app.conf):
+        yield fail(f"Celery: {wrong}", "set it as config/settings.py does; no worker starts otherwise")
     yield ok(f"Celery {celery.__version__} acknowledges early and keeps no results")
 
 

@@ -12,6 +12,7 @@ from accounts.models import ProviderCredential, User
 from billing.clock import database_now
 from billing.models import Price
 from config import alive, doctor
+from config.celery import REQUIRED
 from config.doctor import Level, deployment, postgresql, provider, valkey, work
 from config.simulator.running import RunningSimulator
 from jobs import limiter, workers
@@ -128,7 +129,7 @@ def test_processes_that_are_missing_are_found(well):
 
 def test_an_unsettled_celery_is_found(well, monkeypatch):
     monkeypatch.setattr(work.celery, "__version__", "5.7.0")
-    monkeypatch.setitem(work.EXPECTED, "task_acks_late", True)
+    monkeypatch.setitem(REQUIRED, "task_acks_late", (True, "for the test"))
     first, second = troubles(work.messages)
     assert "5.7.0" in first
     assert "task_acks_late" in second
