@@ -17,6 +17,7 @@ from typing import Any
 import openai
 
 from tests.benchmarks.load import processor
+from tests.benchmarks.load.watching import most_memory
 
 KEY, DEADLINE_SECONDS = "sk-simulator-bare", 300.0
 CALLS_PER_POOL = 50
@@ -73,27 +74,18 @@ def on_threads(base_url: str, model: str, calls: int, took: Took) -> None:
         thread.join()
 
 
-def watch(most: list[float], stop: threading.Event) -> None:
-    """Keeps the most memory that this process held."""
-    while not stop.wait(0.5):
-        most[0] = max(most[0], processor.resident_kib(os.getpid()))
-
-
 def main(base_url: str, kind: str, model: str, calls: int) -> dict[str, float]:
-    took, stop = Took(), threading.Event()
+    took = Took()
     # The first call imports and builds what every process has once.
     openai.OpenAI(base_url=base_url, api_key=KEY, timeout=DEADLINE_SECONDS).models.list()
-    before, most = processor.resident_kib(os.getpid()), [0.0]
-    watcher = threading.Thread(target=watch, args=(most, stop))
-    watcher.start()
-    used = time.process_time()
-    if kind == "asyncio":
-        asyncio.run(on_asyncio(base_url, model, calls, took))
-    else:
-        on_threads(base_url, model, calls, took)
-    used = time.process_time() - used
-    stop.set()
-    watcher.join()
+    before = processor.resident_kib(os.getpid())
+    with most_memory(os.getpid()) as most:
+        used = time.process_time()
+        if kind == "asyncio":
+            asyncio.run(on_asyncio(base_url, model, calls, took))
+        else:
+            on_threads(base_url, model, calls, took)
+        used = time.process_time() - used
     return {
         "milliseconds": used / calls * 1000,
         "kib": (most[0] - before) / calls,

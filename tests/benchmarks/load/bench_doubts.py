@@ -4,13 +4,13 @@ The provider bills every call, and cuts the connection of every fourth instead o
 with all of them, a breaker would keep the others waiting.
 """
 
-import threading
 from decimal import Decimal
 
 import pytest
 
 from tests.benchmarks.load import books, knobs
 from tests.benchmarks.load.fleet import Fleet, Setup, fleet
+from tests.benchmarks.load.watching import watching
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
@@ -29,7 +29,8 @@ def test_answers_lost_after_billing_are_all_found(durable_servers, tell):
     jobs = 5 * lost  # enough for so many to be lost
     with fleet(durable_servers, Setup("o1-mini", call_seconds=0.5, slots=min(lost, 500))) as ours:
         ours.simulator.fault("cut_after_billing", count=lost, probability=0.25)
-        with Watch(ours) as watch:
+        watch = Watch(ours)
+        with watching(watch.look, every_seconds=1.0):
             ours.submit("load-0", ours.body(), jobs)
             settled = "SELECT count(*) FROM jobs_job WHERE finished_at IS NOT NULL"
             ours.wait_until(lambda: ours.sql(settled) == [(jobs,)], f"{jobs} jobs", seconds=300 + jobs)
@@ -49,24 +50,13 @@ def test_answers_lost_after_billing_are_all_found(durable_servers, tell):
 
 
 class Watch:
-    """Looks once a second whether what is spent and held is at least the bill."""
+    """Whether what is spent and held is at least the bill, as often as it is looked at."""
 
     def __init__(self, ours: Fleet) -> None:
         self.samples = self.below = 0
         self._ours = ours
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
 
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.wait(1.0):
-            bill = Decimal(self._ours.simulator.bill()["cost_usd"])  # first: the books only grow meanwhile
-            self.samples += 1
-            self.below += self._ours.sql(IN_THE_BOOKS)[0][0] < bill
+    def look(self) -> None:
+        bill = Decimal(self._ours.simulator.bill()["cost_usd"])  # first: the books only grow meanwhile
+        self.samples += 1
+        self.below += self._ours.sql(IN_THE_BOOKS)[0][0] < bill

@@ -3,12 +3,11 @@
 Beside it the official client alone, in its two best settings, on the same simulator.
 """
 
-import threading
-
 import pytest
 
 from tests.benchmarks.load import books, knobs, processor
 from tests.benchmarks.load.fleet import BOUNDLESS, Fleet, Setup, Submitting, fleet, provider
+from tests.benchmarks.load.watching import most_memory
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
@@ -40,7 +39,7 @@ def test_one_worker_process_holds_them_all(durable_servers, tell, bare, calls):
         ours.stop("web")
         worker = ours.workers()[0].process.pid
         used, memory = processor.seconds(worker), processor.resident_kib(worker)
-        with Watch(worker) as watch:
+        with most_memory(worker) as most:
             ours.pause(paused=False)
             ours.wait_until_done(20 + calls, seconds=300 + knobs.CALL_SECONDS * 20)
         milliseconds = (processor.seconds(worker) - used) / calls * 1000
@@ -51,7 +50,7 @@ def test_one_worker_process_holds_them_all(durable_servers, tell, bare, calls):
     best = min(kind["milliseconds"] for kind in bare.values())
     tell(
         f"{calls} calls of {knobs.CALL_SECONDS:g} s in one process: {milliseconds:.2f} ms and "
-        f"{(watch.most_kib - memory) / calls:.0f} KiB a call, ratio to the bare client's best {milliseconds / best:.2f}"
+        f"{(most[0] - memory) / calls:.0f} KiB a call, ratio to the bare client's best {milliseconds / best:.2f}"
     )
     for kind, said in bare.items():
         tell(
@@ -65,25 +64,3 @@ def slowest_call(ours: Fleet) -> float:
     """Seconds from the moment before sending to the moment of booking."""
     slowest = "SELECT extract(epoch FROM max(finished_at - calling_at)) FROM jobs_attempt WHERE finished_at IS NOT NULL"
     return float(ours.sql(slowest)[0][0])
-
-
-class Watch:
-    """Looks twice a second how much memory a process holds."""
-
-    def __init__(self, pid: int) -> None:
-        self.most_kib = 0.0
-        self._pid = pid
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.wait(0.5):
-            self.most_kib = max(self.most_kib, processor.resident_kib(self._pid))
