@@ -19,7 +19,7 @@ from accounts.remembered import remembered
 from billing.clock import database_now
 from config.metrics.text import Family, Kind, Sample, histogram
 from jobs import limiter
-from jobs.execution.booking import BOOKING_PATIENCE_SECONDS
+from jobs.execution.patience import PATIENCE_SECONDS
 from jobs.states import AttemptStatus, JobStatus
 
 _KEY = "bursar:metrics:calls"
@@ -134,7 +134,7 @@ def families() -> Iterator[Family]:
 def _counts() -> Counts:
     """Everything: what is kept, moved on if it is time to, and what ended since."""
     now = database_now()
-    settled = now - timedelta(seconds=settings.CALL_DEADLINE_SECONDS + BOOKING_PATIENCE_SECONDS + MARGIN_SECONDS)
+    settled = now - timedelta(seconds=settings.CALL_DEADLINE_SECONDS + PATIENCE_SECONDS + MARGIN_SECONDS)
     kept, until = _kept(settled)
     counts = Counts(kept)
     counts.add(until, now + timedelta(seconds=MARGIN_SECONDS), _ENDED)

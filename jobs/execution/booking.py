@@ -3,15 +3,14 @@
 import json
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
 
 import openai
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from billing import ledger
@@ -23,6 +22,7 @@ from jobs.background.acceptance import accept_all
 from jobs.crash_points import reach
 from jobs.execution.claims import Call
 from jobs.execution.outcomes import Outcome, believed
+from jobs.execution.patience import patiently
 from jobs.execution.turns import return_turns
 from jobs.models import Attempt, Job, JobContent
 from jobs.provider import Answer, Rejected, Uncertain, Unreachable
@@ -43,11 +43,6 @@ from jobs.states import AttemptStatus, DoubtStatus, JobStatus
 from jobs.transitions import move_attempt, move_job, require_legal_attempt, require_legal_job
 
 logger = logging.getLogger(__name__)
-
-Written = TypeVar("Written")
-
-# An outcome in hand is worth waiting for the database: this long, then the attempt is left to be put in doubt.
-BOOKING_PATIENCE_SECONDS = 120.0
 
 # A refusal that comes after its attempt was put in doubt is the truth that was missing as well.
 REFUSALS = (
@@ -98,13 +93,13 @@ class Claimed(Protocol):
 
 def book_all(outcomes: Sequence[Outcome]) -> list[None]:
     """Books outcomes, waiting for a database that is away, and then passes on what the provider said of its limits."""
-    outcomes = _book(lambda: believed(outcomes))
+    outcomes = patiently(lambda: believed(outcomes))
     answers = [(o.call, o.result) for o in outcomes if isinstance(o.result, Answer)]
     if answers:
-        _book(lambda: settle_all(answers))
+        patiently(lambda: settle_all(answers))
     accepted = [(o.call.attempt_id, o.call.token, o.result) for o in outcomes if isinstance(o.result, Accepted)]
     if accepted:
-        _book(lambda: accept_all(accepted))
+        patiently(lambda: accept_all(accepted))
     for outcome in outcomes:
         match outcome.result:
             case Rejected() as refused:
@@ -113,7 +108,7 @@ def book_all(outcomes: Sequence[Outcome]) -> list[None]:
                 _on_unreachable(outcome.call, unreachable)
                 return_turns([outcome.turn])
             case Uncertain() as doubt:
-                _book(lambda o=outcome, doubt=doubt: _doubt(o.call, doubt))  # type: ignore[misc]
+                patiently(lambda o=outcome, doubt=doubt: _doubt(o.call, doubt))  # type: ignore[misc]
     # After the money: nothing that a header says may keep a paid answer from being booked.
     _learn(outcomes)
     breakers.learn([(outcome.call, outcome.result) for outcome in outcomes])
@@ -183,7 +178,7 @@ def _finish_jobs(booked: Sequence[tuple[Claimed, Answer]], records: Sequence[Usa
 def _on_rejection(call: Call, error: Rejected) -> None:
     """Books a refusal, after the others on the account were told what it says to them."""
     rejection = error.rejection
-    decision = _book(lambda: _decision(call, rejection))
+    decision = patiently(lambda: _decision(call, rejection))
     if rejection.code == SLOW_DOWN:
         _tell(lambda: limiter.slow_down(_account_of(call), call.family))
     if rejection.status == 429 and isinstance(decision, Retry) and stop_of(rejection) is None:
@@ -191,16 +186,16 @@ def _on_rejection(call: Call, error: Rejected) -> None:
         asked = rejection.retry_after if rejection.retry_after is not None else decision.after_seconds
         _tell(lambda: limiter.hold_back(_account_of(call), call.family, min(asked, RETRY_AFTER_CAP_SECONDS)))
     in_time = _within_budget(call, decision)
-    _book(lambda: _reject(call, rejection, in_time, error.request_id))
+    patiently(lambda: _reject(call, rejection, in_time, error.request_id))
 
 
 def _on_unreachable(call: Call, error: Unreachable) -> None:
     """Books a connection that was never made."""
-    tries = _book(lambda: _tries(call))
+    tries = patiently(lambda: _tries(call))
     decision = after_unreachable(attempts=tries, max_attempts=settings.MAX_ATTEMPTS, jitter=random.random())  # noqa: S311
     in_time = _within_budget(call, decision)
     rejection = Rejection(status=0, code="connection_failed", type="connection_error", message=str(error))
-    _book(lambda: _reject(call, rejection, in_time, request_id=""))
+    patiently(lambda: _reject(call, rejection, in_time, request_id=""))
 
 
 def _decision(call: Call, rejection: Rejection) -> Decision:
@@ -318,28 +313,3 @@ def _headers_of(result: Answer | Accepted | Exception) -> Mapping[str, str]:
     if isinstance(result, Answer | Accepted):
         return result.headers
     return result.__cause__.response.headers if isinstance(result.__cause__, openai.APIStatusError) else {}
-
-
-def _book(write: Callable[[], Written]) -> Written:
-    """Writes an outcome, or reads what it needs, waiting for a database that is away.
-
-    What is in hand is not thrown away for a restart.
-    """
-    give_up_at = time.monotonic() + BOOKING_PATIENCE_SECONDS
-    pause = 0.1
-    while True:
-        try:
-            return write()
-        except (OperationalError, InterfaceError) as error:
-            if time.monotonic() > give_up_at:
-                raise
-            logger.warning("the outcome waits for the database: %s", error)
-            _free_connection()
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
-
-
-def _free_connection() -> None:
-    """Drops this thread's database connection, which may be dead; the next statement gets another one."""
-    if not connection.in_atomic_block:
-        connection.close()

@@ -15,7 +15,7 @@ from jobs.crash_points import reach
 from jobs.execution import traces
 from jobs.execution.batches import Gathering
 from jobs.execution.booking import book_all
-from jobs.execution.claims import Call, begin_all
+from jobs.execution.claims import Call, begin_patiently
 from jobs.execution.outcomes import Outcome
 from jobs.execution.turns import Turn, hand_back, return_turns, take_again
 from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable
@@ -33,7 +33,7 @@ class Desk:
     """What calls have written down: in the database and at the limiter. How it is gathered is the caller's choice."""
 
     def __init__(self, gather: Callable[..., Gathering[Any, Any]]) -> None:
-        self.begin: Gathering[Call, bool] = gather(begin_all, "begin")
+        self.begin: Gathering[Call, bool] = gather(begin_patiently, "begin")
         self.book: Gathering[Outcome, None] = gather(book_all, "book", BOOKING_LINGER_SECONDS)
         self.hand_back: Gathering[Call, None] = gather(hand_back, "hand-back")
         self.return_turn: Gathering[Turn, None] = gather(return_turns, "return-turn")

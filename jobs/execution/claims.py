@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from billing.arrays import array, columns
 from jobs import catalogue
 from jobs.background.choice import background_request
 from jobs.credentials import Access, access_of
+from jobs.execution.patience import patiently
 from jobs.states import AttemptStatus
 from jobs.transitions import require_legal_attempt
 
@@ -40,7 +42,7 @@ _BEGIN = f"""
         UPDATE jobs_attempt AS attempt
         SET status = '{AttemptStatus.CALLING}', calling_at = now(), is_findable = new.is_findable
         FROM unnest(%s::uuid[], %s::uuid[], %s::boolean[]) AS new (id, token, is_findable)
-        WHERE attempt.id = new.id AND attempt.fencing_token = new.token AND attempt.status = '{AttemptStatus.CREATED}'
+        WHERE attempt.id = new.id AND attempt.fencing_token = new.token AND attempt.status = ANY(%s)
         RETURNING attempt.id, attempt.fencing_token, attempt.job_id
     ), started AS (
         UPDATE jobs_job AS job SET started_at = now() FROM begun WHERE job.id = begun.job_id
@@ -113,11 +115,23 @@ def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
     ]
 
 
-def begin_all(calls: Sequence[Call]) -> list[bool]:
+def begin_patiently(calls: Sequence[Call]) -> list[bool]:
+    """What `begin_all` returns, once the database is there to say it.
+
+    A beginning that was cut off may have been committed: repeated, it takes what it then finds written for its own.
+    Otherwise a call that nobody makes would count as under way until long after its deadline.
+    """
+    tries = count()
+    return patiently(lambda: begin_all(calls, is_repeated=next(tries) > 0))
+
+
+def begin_all(calls: Sequence[Call], *, is_repeated: bool = False) -> list[bool]:
     """Commits that the calls begin, before their first byte is sent. False for those that were given back meanwhile."""
     require_legal_attempt(AttemptStatus.CREATED, AttemptStatus.CALLING)
+    begin_from = [AttemptStatus.CREATED, AttemptStatus.CALLING] if is_repeated else [AttemptStatus.CREATED]
+    rows = [(call.attempt_id, call.token, call.is_findable) for call in calls]
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, columns([(call.attempt_id, call.token, call.is_findable) for call in calls]))
+        cursor.execute(_BEGIN, [*columns(rows), array(begin_from)])
         begun = set(cursor.fetchall())
     return [(call.attempt_id, call.token) in begun for call in calls]
 

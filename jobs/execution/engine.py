@@ -9,6 +9,8 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,16 +21,18 @@ from billing.clock import database_now
 from jobs import waking, workers
 from jobs.crash_points import reach
 from jobs.execution.batches import LINGER_SECONDS, Batches
-from jobs.execution.booking import BOOKING_PATIENCE_SECONDS
 from jobs.execution.calls import Desk, carry_out, is_told_to_stop
 from jobs.execution.claims import claim
+from jobs.execution.patience import PATIENCE_SECONDS
 from jobs.execution.turns import Turn, take_turns
 from jobs.provider import Clients
 
 logger = logging.getLogger(__name__)
 
 # How long a message waits for a free slot before it goes back for another worker to have.
-PATIENCE_SECONDS = 0.5
+TAKING_SECONDS = 0.5
+# Names of hosts that are looked up at once: each takes a thread, for seconds where nobody knows it.
+NAMES_AT_ONCE = 32
 # Descriptors that a process needs besides those of its calls.
 OTHER_FILES = 500
 
@@ -47,6 +51,8 @@ class Engine:
         self._stopping: asyncio.Event
         self._carried: set[asyncio.Task[Any]] = set()
         self._batches: list[Batches[Any, Any]] = []
+        # Of its own: a heartbeat that waited behind the looking up of names would be the worker's death.
+        self._heart = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 
     def start(self) -> None:
         """Begins to live: says how many calls it can hold, and takes attempts from now on."""
@@ -56,7 +62,7 @@ class Engine:
 
     def take_on(self, attempt_ids: Sequence[UUID]) -> list[UUID]:
         """Takes attempts, as far as there are slots for them; returns those that it has no room for."""
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        give_up_at = time.monotonic() + TAKING_SECONDS
         taken = []
         for attempt_id in attempt_ids:
             if self._is_stopping or not self._free.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
@@ -70,24 +76,29 @@ class Engine:
         """Takes no more, hands back what has not begun, and returns when every call under way is booked."""
         self._is_stopping = True
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(settings.CALL_DEADLINE_SECONDS + BOOKING_PATIENCE_SECONDS)
+        self._thread.join(settings.CALL_DEADLINE_SECONDS + PATIENCE_SECONDS)
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="names"))
         self._stopping = asyncio.Event()
         self._desk = Desk(self._gather)
         self._openings: Batches[Sequence[UUID], list[Turn]] = self._gather(self._open_all, "open")
         async with Clients() as self._clients:
             # Not before it was heard once: what a process claims that nobody has heard of cannot be missed either.
-            while not await asyncio.to_thread(self._report, is_stopping=False):
+            while not await self._beat(is_stopping=False):
                 await asyncio.sleep(workers.HEARTBEAT_SECONDS)
             self._ready.set()
             while not self._stopping.is_set() or self._carried:
                 await self._pause()
-                await asyncio.to_thread(self._report, is_stopping=self._stopping.is_set())
-        await asyncio.to_thread(self._forget)
+                await self._beat(is_stopping=self._stopping.is_set())
+        await self._loop.run_in_executor(self._heart, self._forget)
+        self._heart.shutdown()
         for batches in self._batches:
             batches.close()
+
+    async def _beat(self, *, is_stopping: bool) -> bool:
+        return await self._loop.run_in_executor(self._heart, partial(self._report, is_stopping=is_stopping))
 
     async def _pause(self) -> None:
         """Until the next heartbeat is due; while stopping, until the last call has ended."""
@@ -149,7 +160,9 @@ class Engine:
 
     def _report(self, *, is_stopping: bool) -> bool:
         try:
-            workers.report(self.name, slots=self.slots, now=database_now(), is_stopping=is_stopping)
+            now = database_now()
+            workers.report(self.name, slots=self.slots, now=now, is_stopping=is_stopping)
+            workers.listen(now)
             return True
         except DatabaseError as error:
             logger.warning("the worker's sign of life waits for the database: %s", error)

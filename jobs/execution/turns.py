@@ -15,6 +15,7 @@ from accounts.tiers import project_rate_limits, rate_limit, standing
 from billing.clock import database_now
 from jobs import limiter
 from jobs.execution.claims import Call
+from jobs.execution.patience import patiently
 from jobs.recovery import give_back
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def take_again(missed: Sequence[Turn]) -> list[Turn]:
     Their attempts have begun, so that they cannot go back to the queue.
     """
     return_turns(missed)
-    again = _take([turn.call for turn in missed])
+    # They count as under way, and nobody would care for those that were let fall here until long after their deadline.
+    again = patiently(lambda: _take([turn.call for turn in missed]))
     return [
         taken if isinstance(taken, Turn) else replace(turn, taken=None)
         for turn, taken in zip(missed, again, strict=True)

@@ -28,7 +28,7 @@ class Knobs:
         return self.minutes * 60
 
     def __str__(self) -> str:
-        return " ".join(f"CHAOS_{name.upper()}={value:g}" for name, value in vars(self).items())
+        return " ".join(f"CHAOS_{name.upper()}={value}" for name, value in vars(self).items())
 
 
 def from_environment() -> Knobs:

@@ -1,12 +1,14 @@
 """A worker process of calls: what it says of itself, what it does when it is full, late, or told to stop."""
 
+import asyncio
 import signal
+import threading
 import time
 from contextlib import ExitStack
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from billing import ledger
@@ -14,9 +16,10 @@ from billing.errors import AlreadyReleased
 from billing.models import Budget, Reservation, UsageRecord
 from jobs import dispatch, execution, limiter, workers
 from jobs.credentials import access_of
-from jobs.execution import booking, calls
+from jobs.execution import booking, calls, turns
 from jobs.execution.claims import claim
-from jobs.models import Attempt, Job, Worker
+from jobs.execution.engine import NAMES_AT_ONCE, Engine
+from jobs.models import Attempt, Job, Watch, Worker
 from tests.flows.processes import eventually, worker
 from tests.flows.test_execution import answer
 
@@ -53,6 +56,8 @@ def test_a_worker_says_that_it_lives_and_how_much_it_can_hold_and_is_forgotten_w
         assert workers.slots(timezone.now()) == 7
         first = Worker.objects.get().heard_at
         eventually(lambda: Worker.objects.get().heard_at > first)
+        seen = Watch.objects.get().seen_at  # it listens for the others, with no rescue anywhere
+        eventually(lambda: Watch.objects.get().seen_at > seen)
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     assert process.returncode == 0
@@ -62,6 +67,20 @@ def test_a_worker_says_that_it_lives_and_how_much_it_can_hold_and_is_forgotten_w
 def test_a_worker_of_the_control_queue_has_no_slots(real):
     with worker("control", real.simulator):
         assert not Worker.objects.exists()
+
+
+def test_a_worker_is_heard_while_every_name_that_it_looks_up_hangs():
+    engine, known = Engine("here", 1), threading.Event()
+    engine.start()
+    try:
+        for _ in range(2 * NAMES_AT_ONCE):
+            asyncio.run_coroutine_threadsafe(asyncio.to_thread(known.wait), engine._loop)
+        first = Worker.objects.get().heard_at
+        eventually(lambda: Worker.objects.get().heard_at > first)
+    finally:
+        known.set()
+        engine.stop()
+    assert not Worker.objects.exists()
 
 
 def test_a_silent_worker_counts_for_nothing():
@@ -130,7 +149,7 @@ def test_a_full_worker_passes_on_what_another_one_has_room_for(real):
 
 
 def test_a_call_that_missed_its_turn_takes_another_one_and_is_sent_once(path, monkeypatch):
-    begin_all, asked = calls.begin_all, []
+    begin_all, asked = calls.begin_patiently, []
     admit_all = limiter.admit_all
 
     def slowly(ours):
@@ -141,7 +160,7 @@ def test_a_call_that_missed_its_turn_takes_another_one_and_is_sent_once(path, mo
         asked.extend(askings)
         return admit_all(askings)
 
-    monkeypatch.setattr(calls, "begin_all", slowly)
+    monkeypatch.setattr(calls, "begin_patiently", slowly)
     monkeypatch.setattr(limiter, "admit_all", counted)
     job = path.submit()
     (attempt,) = path.dispatch()
@@ -149,6 +168,28 @@ def test_a_call_that_missed_its_turn_takes_another_one_and_is_sent_once(path, mo
     job.refresh_from_db()
     assert job.status == "succeeded"
     assert len(asked) == 2
+    assert path.simulator.counters()["requests"] == 1
+
+
+def test_a_call_that_missed_its_turn_while_the_database_is_away_waits_for_it(path, monkeypatch):
+    begin, take, taken = calls.begin_patiently, turns._take, []
+
+    def slowly(ours):
+        time.sleep(limiter.LATENESS_MS / 1000 + 0.2)
+        return begin(ours)
+
+    def away_once(ours):
+        taken.append(ours)
+        if len(taken) == 2:
+            raise OperationalError("couldn't get a connection")
+        return take(ours)
+
+    monkeypatch.setattr(calls, "begin_patiently", slowly)
+    monkeypatch.setattr(turns, "_take", away_once)
+    job = path.submit()
+    path.run()
+    job.refresh_from_db()
+    assert (job.status, len(taken)) == ("succeeded", 3)
     assert path.simulator.counters()["requests"] == 1
 
 
@@ -160,11 +201,11 @@ def test_a_call_that_missed_its_turn_while_the_limiter_is_away_waits_for_it(path
             raise limiter.LimiterAway("connection refused")
         return admit_all(askings)
 
-    def slowly(ours, begin_all=calls.begin_all):
+    def slowly(ours, begin_all=calls.begin_patiently):
         time.sleep(limiter.LATENESS_MS / 1000 + 0.2)
         return begin_all(ours)
 
-    monkeypatch.setattr(calls, "begin_all", slowly)
+    monkeypatch.setattr(calls, "begin_patiently", slowly)
     monkeypatch.setattr(limiter, "admit_all", sometimes_away)
     path.submit()
     (attempt,) = path.dispatch()
@@ -177,7 +218,7 @@ def test_answers_are_booked_together_and_one_that_cannot_be_harms_no_other(path,
     for _ in range(3):
         path.submit()
     ours = claim([attempt.pk for attempt in path.dispatch()], worker="tests")
-    assert calls.begin_all(ours) == [True, True, True]
+    assert calls.begin_patiently(ours) == [True, True, True]
     with transaction.atomic():
         records = booking.settle_all([(call, answer()) for call in ours[:2]])
     assert len({record.pk for record in records}) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -19,9 +20,10 @@ from billing.models import Budget, LedgerEntry, Reservation, UsageRecord
 from billing.pricing import Tokens
 from config.simulator.running import RunningSimulator
 from jobs import dispatch, execution, limiter, provider, recovery
-from jobs.execution import booking, calls
+from jobs.execution import booking, calls, claims, patience
 from jobs.execution.booking import settle_all
 from jobs.execution.claims import Call, begin_all, claim
+from jobs.execution.patience import patiently
 from jobs.limiter import Go, Never, NotYet
 from jobs.models import Attempt, Job, LanguageModel
 from jobs.provider import Answer, Rejected, Uncertain
@@ -153,7 +155,7 @@ def test_a_worker_that_waits_long_for_its_turn_keeps_its_claim(path, monkeypatch
         leases.append(Attempt.objects.get().lease_expires_at - database_now())
         return begin_all(ours)
 
-    monkeypatch.setattr(calls, "begin_all", begins)
+    monkeypatch.setattr(calls, "begin_patiently", begins)
     execution.execute(attempt.pk, worker="tests")
     assert reload(job).status == "succeeded"
     assert 8.0 < waited[0] <= 9.0
@@ -445,7 +447,7 @@ def test_a_callers_own_metadata_goes_first(path):
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_an_outcome_waits_for_the_database(monkeypatch, error):
     pauses: list[float] = []
-    monkeypatch.setattr(booking.time, "sleep", pauses.append)
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
     outcomes = iter([error("restarting")] * 8 + [None])
 
     def write() -> None:
@@ -453,29 +455,48 @@ def test_an_outcome_waits_for_the_database(monkeypatch, error):
         if outcome is not None:
             raise outcome
 
-    booking._book(write)
+    patiently(write)
     assert next(outcomes, "written") == "written"
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
 def test_the_waiting_ends(monkeypatch):
-    monkeypatch.setattr(booking, "BOOKING_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", -1.0)
 
     def write() -> None:
         raise OperationalError("gone for good")
 
     with pytest.raises(OperationalError, match="gone for good"):
-        booking._book(write)
+        patiently(write)
 
 
 def test_a_mistake_of_ours_is_not_repeated(monkeypatch):
-    monkeypatch.setattr(booking.time, "sleep", lambda seconds: pytest.fail("nothing to wait for"))
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: pytest.fail("nothing to wait for"))
 
     def write() -> None:
         raise ValueError("a mistake")
 
     with pytest.raises(ValueError, match="a mistake"):
-        booking._book(write)
+        patiently(write)
+
+
+def test_a_beginning_that_was_committed_before_its_connection_died_is_gone_on_with(path, monkeypatch):
+    """Otherwise the attempt would count as under way, with a worker that lives and knows nothing of it."""
+    job = path.submit()
+    commits = []
+
+    def cut_off(ours: Sequence[Call], *, is_repeated: bool = False) -> list[bool]:
+        begun = begin_all(ours, is_repeated=is_repeated)
+        commits.append(begun)
+        if len(commits) == 1:
+            raise OperationalError("the server closed the connection")
+        return begun
+
+    monkeypatch.setattr(claims, "begin_all", cut_off)
+    path.run()
+    assert commits == [[True], [True]]
+    assert reload(job).status == "succeeded"
+    assert path.simulator.counters()["billed"] == UsageRecord.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

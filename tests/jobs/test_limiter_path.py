@@ -39,7 +39,7 @@ def test_a_call_that_was_sent_keeps_its_turn(path):  # noqa: F811
 def test_an_attempt_that_lost_its_claim_gives_its_turn_back(path, monkeypatch):  # noqa: F811
     path.submit()
     (attempt,) = path.dispatch()
-    monkeypatch.setattr(calls, "begin_all", lambda calls: [False])
+    monkeypatch.setattr(calls, "begin_patiently", lambda calls: [False])
     execution.execute(attempt.pk, worker="tests")
     assert requests_used() == 0
     assert path.simulator.counters()["requests"] == 0
@@ -77,7 +77,7 @@ def test_a_turn_that_cannot_be_given_back_is_lost_and_the_attempt_is_not(path, m
     (attempt,) = path.dispatch()
     with monkeypatch.context() as patch:
         patch.setattr(limiter, "give_back_all", away)
-        patch.setattr(calls, "begin_all", lambda calls: [False])
+        patch.setattr(calls, "begin_patiently", lambda calls: [False])
         execution.execute(attempt.pk, worker="tests")
     assert requests_used() == 1
 
