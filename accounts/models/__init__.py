@@ -1,6 +1,8 @@
 """The tables of `accounts`, one noun a file."""
 
+from accounts.models.audit import AuditAction, AuditEntry, AuditTrail
 from accounts.models.credentials import AdminCredential, ProviderCredential
+from accounts.models.idempotency import IdempotencyRecord
 from accounts.models.keys import ApiKey
 from accounts.models.organizations import DoubtPolicy, Membership, Organization, Project, Role, Team
 from accounts.models.tiers import Payment, ProjectRateLimit, RateLimit, TierOverride, UsageTier
@@ -9,7 +11,11 @@ from accounts.models.users import User
 __all__ = [
     "AdminCredential",
     "ApiKey",
+    "AuditAction",
+    "AuditEntry",
+    "AuditTrail",
     "DoubtPolicy",
+    "IdempotencyRecord",
     "Membership",
     "Organization",
     "Payment",

@@ -19,6 +19,11 @@ class ApiKey(models.Model):
     secret_hash = models.CharField(max_length=64, unique=True, editable=False)
     created_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="api_keys")
     created_at = models.DateTimeField(auto_now_add=True)
+    may_manage = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Besides submitting jobs it may do over the API what its maker may, as with quotas.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

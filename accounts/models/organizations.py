@@ -63,6 +63,12 @@ class Team(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="teams")
     name = models.CharField(max_length=200)
     members = models.ManyToManyField("accounts.Membership", blank=True, related_name="teams")
+    leads = models.ManyToManyField(
+        "accounts.Membership",
+        blank=True,
+        related_name="led_teams",
+        help_text="They see the spend of the team and manage the quotas within it, whatever their role.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
