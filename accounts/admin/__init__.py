@@ -1,5 +1,5 @@
 """Admin pages of `accounts`. Those whose rows move a limit are registered by `billing.admin.standing`."""
 
-from accounts.admin import keys, organizations, people, tiers
+from accounts.admin import audit, keys, memberships, organizations, people, tiers
 
-__all__ = ["keys", "organizations", "people", "tiers"]
+__all__ = ["audit", "keys", "memberships", "organizations", "people", "tiers"]

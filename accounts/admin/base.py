@@ -14,10 +14,14 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
 
+from accounts.access import Capability
+from accounts.admin.audited import Audited
+from accounts.admin.scope import EVERYBODYS, Act, Place, RelatedFilter, Scoped
 from accounts.models import Project
 
-STYLESHEET = "billing/admin.css"
+__all__ = ["EVERYBODYS", "Act", "Capability", "Place"]
 
 
 class ReadOnly:
@@ -41,7 +45,7 @@ class IdSearch:
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        wanted = _uuid(search_term)
+        wanted = uuid_of(search_term)
         if wanted is None or not self.id_fields:
             # PostgreSQL has no text with a NUL in it, and would refuse the whole query.
             term = search_term.replace("\x00", "")
@@ -52,25 +56,34 @@ class IdSearch:
         return queryset.filter(matches), any("__" in name for name in self.id_fields)
 
 
-def _uuid(text: str) -> UUID | None:
+def uuid_of(text: str) -> UUID | None:
     try:
         return UUID(text.strip())
     except ValueError:
         return None
 
 
-class BursarAdmin(IdSearch, admin.ModelAdmin):
-    """An editable page of Bursar's own tables. The page of a new row shows `add_fieldsets`, where there are any."""
+class BursarAdmin(Audited, IdSearch, Scoped, ModelAdmin):
+    """An editable page of Bursar's own tables, of which each person gets the rows that are theirs to see.
+
+    The page of a new row shows `add_fieldsets`, where there are any.
+    """
 
     add_fieldsets: Any = None
-
-    class Media:
-        css = {"all": (STYLESHEET,)}
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None and self.add_fieldsets is not None:
             return self.add_fieldsets
         return super().get_fieldsets(request, obj)
+
+    @property
+    def request(self) -> HttpRequest:
+        """None. All threads share the page, and unfold would leave on it whoever was there last."""
+        raise AttributeError("A page keeps no request; it is given to each of its methods.")
+
+    @request.setter
+    def request(self, request: HttpRequest) -> None:
+        pass
 
 
 class CappedPaginator(Paginator):
@@ -106,15 +119,30 @@ class ReadOnlyAdmin(ReadOnly, BursarAdmin):
     paginator = CappedPaginator
 
 
-class ProjectFilter(admin.RelatedFieldListFilter):
+class ProjectFilter(RelatedFilter):
     """By project, each with its organization: several have a project of the same name."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
-        rows = Project.objects.order_by("organization__name", "name").values_list("pk", "organization__name", "name")
+        projects = Project.objects.order_by("organization__name", "name")
+        if not model_admin.sees_everything(request):
+            projects = projects.filter(
+                pk__in=model_admin.admin_site._registry[Project].get_queryset(request).values("pk")
+            )
+        rows = projects.values_list("pk", "organization__name", "name")
         return [(str(pk), f"{organization}: {name}") for pk, organization, name in rows]
 
 
-class ReadOnlyInline(ReadOnly, admin.TabularInline):
+class SeenWithOwner:
+    """Rows under their owner: whoever has come to see the owner by a role sees them too, and changes none."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if super().has_view_permission(request, obj):  # type: ignore[misc]
+            return True
+        owner = self.admin_site._registry[self.parent_model]  # type: ignore[attr-defined]
+        return isinstance(owner, Scoped) and owner.is_by_role(request) and owner.may(request, "view", obj)
+
+
+class ReadOnlyInline(ReadOnly, SeenWithOwner, TabularInline):
     """Rows under their owner, shown only."""
 
     extra = 0

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts import api_keys
-from accounts.admin.base import BursarAdmin, ProjectFilter, badge
+from accounts import access, api_keys
+from accounts.admin.base import BursarAdmin, Capability, Place, ProjectFilter, badge
 from accounts.models import AdminCredential, ApiKey, ProviderCredential
 
 
@@ -36,8 +36,25 @@ class ValidityFilter(admin.SimpleListFilter):
         return queryset
 
 
+class ApiKeyForm(forms.ModelForm):
+    """A key's form. A management key is for those alone whose role manages: it acts with that role."""
+
+    person: Any = None
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or self.cleaned_data
+        project = cleaned.get("project") if cleaned.get("may_manage") else None
+        if project and not access.may(self.person, Capability.MANAGE_KEYS, project.organization_id):
+            self.add_error("may_manage", "Your role in the project's organization manages nothing.")
+        return cleaned
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(BursarAdmin):
+    form = ApiKeyForm
+    place = Place(projects=("project",))
+    sees = Capability.SEE
+    changes = Capability.MANAGE_KEYS
     actions = ("revoke",)
     list_display = (
         "name",
@@ -57,14 +74,20 @@ class ApiKeyAdmin(BursarAdmin):
     autocomplete_fields = ("project",)
     ordering = ("-created_at",)
     fieldsets = (
-        (None, {"fields": ("project", "name", "expires_at")}),
+        (None, {"fields": ("project", "name", "expires_at", "may_manage")}),
         ("Key", {"fields": ("shown_prefix", "state", "created_by", "created_at", "revoked_at", "last_used_at")}),
     )
     add_fieldsets = (fieldsets[0],)
     readonly_fields = ("shown_prefix", "state", "created_by", "created_at", "revoked_at", "last_used_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        return (*self.readonly_fields, "project") if obj else self.readonly_fields
+        # What a key may do is said by whom it acts for, when it is made.
+        return (*self.readonly_fields, "project", "may_manage") if obj else self.readonly_fields
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.person = request.user
+        return form
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False  # jobs and spend name the key; it is revoked instead
@@ -74,7 +97,13 @@ class ApiKeyAdmin(BursarAdmin):
             # Never the whole row: a revocation of this very moment must not be undone.
             obj.save(update_fields=["name", "expires_at"])
             return
-        issued = api_keys.issue(obj.project, name=obj.name, created_by=request.user, expires_at=obj.expires_at)  # type: ignore[arg-type]
+        issued = api_keys.issue(
+            obj.project,
+            name=obj.name,
+            created_by=request.user,  # type: ignore[arg-type]
+            expires_at=obj.expires_at,
+            may_manage=obj.may_manage,
+        )
         obj.pk = issued.api_key.pk
         obj.refresh_from_db()
         self.message_user(
@@ -99,11 +128,13 @@ class ApiKeyAdmin(BursarAdmin):
 
     @admin.action(description="Revoke: the selected keys stop working at once, for good", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        valid = list(queryset.filter(revoked_at__isnull=True))
         with transaction.atomic():
+            rows = queryset.filter(revoked_at__isnull=True).select_related("project").order_by("pk")
+            valid = list(rows.select_for_update(of=("self",)))
             for api_key in valid:
                 api_keys.revoke(api_key)
                 self.log_change(request, api_key, "Revoked.")
+            self.audit(request, valid, before={"revoked_at": None}, after={"revoked_at": timezone.now()})
         level = messages.SUCCESS if valid else messages.WARNING
         self.message_user(request, f"{len(valid)} revoked.", level)
 
@@ -153,6 +184,8 @@ class AdminCredentialForm(KeyForm):
 
 @admin.register(ProviderCredential)
 class ProviderCredentialAdmin(BursarAdmin):
+    place = Place(organization="organization")
+    sees = changes = Capability.OWN
     form = ProviderCredentialForm
     list_display = ("organization", "hint", "endpoint", "serves_shut_down_models", "updated_at")
     list_filter = ("serves_shut_down_models",)
@@ -189,6 +222,9 @@ class ProviderCredentialAdmin(BursarAdmin):
 @admin.register(AdminCredential)
 class AdminCredentialAdmin(BursarAdmin):
     """The provider's admin keys, which read what it bills."""
+
+    place = Place(organization="organization")
+    sees = changes = Capability.OWN
 
     form = AdminCredentialForm
     list_display = ("organization", "hint", "updated_at")

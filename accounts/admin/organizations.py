@@ -5,27 +5,38 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
+from django.db import transaction
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.forms import ActionForm
 
-from accounts.admin.base import BursarAdmin, badge, dollars, link, list_of
+from accounts import audit
+from accounts.access import may
+from accounts.admin.base import BursarAdmin, Capability, Place, SeenWithOwner, badge, dollars, link, list_of
 from accounts.models import Membership, Organization, Project, Team
 from accounts.tiers import missing_for, standing, tiers_on
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(SeenWithOwner, TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("user",)
 
 
 class OrganizationAdmin(BursarAdmin):
-    """Registered by `billing.admin.standing`: the terms of an organization move its limits."""
+    """Registered by `billing.admin.standing`: the terms of an organization move its limits.
+
+    An owner names it; its terms, and whether there is one at all, are the provider's affair.
+    """
+
+    place = Place(organization="pk")
+    sees = Capability.SEE
+    changes = Capability.OWN
 
     list_display = ("name", "slug", "terms", "project_count", "member_count", "spend", "created_at")
     list_filter = ("terms_on",)
@@ -41,6 +52,23 @@ class OrganizationAdmin(BursarAdmin):
         ("Standing", {"fields": ("standing", "related")}),
     )
     add_fieldsets = ((None, {"fields": ("name", "slug", "terms_on")}),)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._by_django(request, "add")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        return self._by_django(request, "delete")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        fixed = ("terms_on", "dispatch_weight") if self.is_by_role(request) else ()
+        return (*self.readonly_fields, *fixed)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        """What was paid, and what follows from it, is shown to whoever may see what was spent."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or not self.is_by_role(request) or may(request.user, Capability.SEE_SPEND, obj.pk):
+            return found
+        return [part for part in found if part[0] != "Standing"]
 
     def get_inlines(self, request: HttpRequest, obj: Organization | None) -> Any:
         return self.inlines if obj else ()
@@ -65,7 +93,7 @@ class OrganizationAdmin(BursarAdmin):
 
     @admin.display(description="spend")
     def spend(self, organization: Organization) -> SafeString:
-        return link(reverse("admin:billing_spend_organization", args=[organization.pk]), "This month")
+        return link(reverse("admin:dashboard", args=[organization.pk]), "This month")
 
     @admin.display(description="usage tier")
     def standing(self, organization: Organization) -> object:
@@ -75,7 +103,7 @@ class OrganizationAdmin(BursarAdmin):
     def related(self, organization: Organization) -> SafeString:
         mine = {"organization__id__exact": organization.pk}
         links = (
-            (link(reverse("admin:billing_spend_organization", args=[organization.pk]), "Spend"),),
+            (link(reverse("admin:dashboard", args=[organization.pk]), "Spend"),),
             (list_of("accounts_project", "Projects", **mine),),
             (list_of("accounts_team", "Teams", **mine),),
             (list_of("jobs_job", "Jobs", **mine),),
@@ -115,7 +143,7 @@ class OwnOrganizationForm(forms.ModelForm):
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or self.cleaned_data
         organization = cleaned.get("organization") or getattr(self.instance, "organization", None)
-        for name in ("team", "members"):
+        for name in ("team", "members", "leads"):
             chosen = cleaned.get(name)
             rows: Iterable[Any] = [chosen] if isinstance(chosen, Model) else chosen or ()
             if any(row.organization_id != organization.pk for row in rows if organization):
@@ -133,6 +161,9 @@ class FixedOrganization(BursarAdmin):
 
 @admin.register(Team)
 class TeamAdmin(FixedOrganization):
+    place = Place(organization="organization", teams=("pk",))
+    sees = Capability.SEE
+    changes = Capability.MANAGE_PEOPLE
     form = OwnOrganizationForm
     list_display = ("name", "organization", "member_count", "created_at")
     list_filter = ("organization",)
@@ -140,7 +171,7 @@ class TeamAdmin(FixedOrganization):
     search_fields = ("name", "organization__name", "organization__slug")
     id_fields = ("pk", "organization_id")
     date_hierarchy = "created_at"
-    autocomplete_fields = ("organization", "members")
+    autocomplete_fields = ("organization", "members", "leads")
     ordering = ("organization__name", "name")
     readonly_fields = ("created_at",)
 
@@ -172,6 +203,9 @@ class ReasonForm(ActionForm):
 
 @admin.register(Project)
 class ProjectAdmin(FixedOrganization):
+    place = Place(organization="organization", projects=("pk",))
+    sees = Capability.SEE
+    changes = Capability.MANAGE_PROJECTS
     form = OwnOrganizationForm
     action_form = ReasonForm
     actions = ("pause", "unpause")
@@ -199,7 +233,7 @@ class ProjectAdmin(FixedOrganization):
 
     @admin.display(description="spend")
     def spend(self, project: Project, text: str = "This month") -> SafeString:
-        url = reverse("admin:billing_spend_organization", args=[project.organization_id])
+        url = reverse("admin:dashboard", args=[project.organization_id])
         return link(f"{url}?project={project.pk}", text)
 
     @admin.display(description="see also")
@@ -218,21 +252,27 @@ class ProjectAdmin(FixedOrganization):
         return format_html_join(" · ", "{}", links)
 
     @admin.action(description="Pause: no new call starts (give a reason)", permissions=["change"])
+    @transaction.atomic
     def pause(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
         reason = request.POST.get("reason", "").strip()[:300]
         if not reason:
             self.message_user(request, "Nothing was paused: say why in the field beside the action.", messages.ERROR)
             return
-        chosen = list(queryset.filter(paused_at__isnull=True).order_by("pk"))
-        Project.objects.filter(pk__in=[project.pk for project in chosen], paused_at__isnull=True).update(
-            paused_at=timezone.now(), paused_reason=reason
-        )
+        chosen = list(queryset.filter(paused_at__isnull=True).order_by("pk").select_for_update(of=("self",)))
+        now = timezone.now()
+        Project.objects.filter(pk__in=[project.pk for project in chosen]).update(paused_at=now, paused_reason=reason)
+        after = {"paused_at": now, "paused_reason": reason}
+        self.audit(request, chosen, before={"paused_at": None}, after=after, reason=reason)
         self._report(request, chosen, queryset.count(), f"Paused: {reason}", "paused")
 
     @admin.action(description="Unpause: calls may start again", permissions=["change"])
+    @transaction.atomic
     def unpause(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
-        chosen = list(queryset.filter(paused_at__isnull=False).order_by("pk"))
+        chosen = list(queryset.filter(paused_at__isnull=False).order_by("pk").select_for_update(of=("self",)))
         Project.objects.filter(pk__in=[project.pk for project in chosen]).update(paused_at=None, paused_reason="")
+        for project in audit.in_order(chosen):
+            before = {name: getattr(project, name) for name in ("paused_at", "paused_reason")}
+            self.audit(request, [project], before=before, after={"paused_at": None})
         self._report(request, chosen, queryset.count(), "Unpaused.", "unpaused")
 
     def _report(self, request: HttpRequest, changed: list[Project], chosen: int, note: str, done: str) -> None:

@@ -9,12 +9,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import BursarAdmin, ProjectFilter, badge, dollars
+from accounts.admin.base import EVERYBODYS, Act, BursarAdmin, Capability, Place, ProjectFilter, badge, dollars
 from accounts.models import Payment, ProjectRateLimit, RateLimit, TierOverride, UsageTier
 
 
 class UsageTierAdmin(BursarAdmin):
     """Registered by `billing.admin.standing`: a tier's row is the monthly limit of whoever stands at it."""
+
+    place = EVERYBODYS
+    sees = Capability.SEE
 
     list_display = ("name", "number", "effective_from", "paid", "minimum_days", "monthly_limit", "source")
     list_filter = ("number", "effective_from")
@@ -34,6 +37,8 @@ class UsageTierAdmin(BursarAdmin):
 
 @admin.register(RateLimit)
 class RateLimitAdmin(BursarAdmin):
+    place = EVERYBODYS
+    sees = Capability.SEE
     list_display = (
         "model",
         "tier",
@@ -53,6 +58,9 @@ class RateLimitAdmin(BursarAdmin):
 
 @admin.register(ProjectRateLimit)
 class ProjectRateLimitAdmin(BursarAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE
+    changes = Capability.MANAGE_PROJECTS
     list_display = (
         "project",
         "organization",
@@ -77,6 +85,9 @@ class ProjectRateLimitAdmin(BursarAdmin):
 class PaymentAdmin(BursarAdmin):
     """Registered by `billing.admin.standing`: a payment can lift its organization to another tier."""
 
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
+
     list_display = ("paid_at", "organization", "amount", "reference")
     list_filter = ("organization", "paid_at")
     list_select_related = ("organization",)
@@ -93,6 +104,10 @@ class PaymentAdmin(BursarAdmin):
 
 class TierOverrideAdmin(BursarAdmin):
     """Registered by `billing.admin.standing`. Written once, because who set a tier, and why, must stay true."""
+
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
+    acts = {"end": Act("accounts.change_tieroverride", None)}
 
     list_display = ("organization", "tier", "state", "reason", "actor", "created_at", "ends_at")
     list_filter = ("tier", "organization")
@@ -116,7 +131,7 @@ class TierOverrideAdmin(BursarAdmin):
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """Ending is the one change there is, for whoever has the right to change; the page gives it to nobody."""
-        return request.user.has_perm("accounts.change_tieroverride")
+        return self.may(request, "end")
 
     def save_model(self, request: HttpRequest, obj: TierOverride, form: Any, change: bool) -> None:
         obj.actor = request.user  # type: ignore[assignment]
@@ -128,10 +143,10 @@ class TierOverrideAdmin(BursarAdmin):
         ended = override.ends_at is not None and override.ends_at <= timezone.now()
         return badge("quiet", "ended") if ended else badge("good", "open")
 
-    def end_open(self, request: HttpRequest, queryset: QuerySet[TierOverride], now: datetime) -> int:
-        """Ends the overrides that have not ended, and notes it in their history; returns how many there were."""
+    def end_open(self, request: HttpRequest, queryset: QuerySet[TierOverride], now: datetime) -> list[TierOverride]:
+        """Ends the overrides that have not ended, and notes it in their history; returns them, as they were."""
         open_ones = [o for o in queryset.select_for_update(of=("self",)) if o.ends_at is None or o.ends_at > now]
         TierOverride.objects.filter(pk__in=[override.pk for override in open_ones]).update(ends_at=now)
         for override in open_ones:
             self.log_change(request, override, "Ended.")
-        return len(open_ones)
+        return open_ones
