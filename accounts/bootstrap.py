@@ -9,8 +9,8 @@ from pathlib import Path
 
 from django.db import transaction
 
-from accounts import api_keys
-from accounts.models import ApiKey, Membership, Organization, Payment, Project, Role, User
+from accounts import api_keys, audit
+from accounts.models import ApiKey, AuditAction, Membership, Organization, Payment, Project, Role, User
 
 KEY_NAME = "bootstrap"
 TIER_5_PAID_USD = Decimal(1000)
@@ -57,13 +57,34 @@ def bootstrap(
             paid_at=now - timedelta(days=TIER_5_DAYS + 1),
             reference="bootstrap",
         )
+    is_known = User.objects.filter(email=owner_email.lower()).exists()
     owner, password = _owner(owner_email, known.get("owner_password"))
-    Membership.objects.get_or_create(organization=organization, user=owner, defaults={"role": Role.OWNER})
-    project, _ = Project.objects.get_or_create(
+    membership, is_member_now = Membership.objects.get_or_create(
+        organization=organization, user=owner, defaults={"role": Role.OWNER}
+    )
+    project, is_new_project = Project.objects.get_or_create(
         organization=organization, slug="default", defaults={"name": "Default project"}
     )
+    before = set(project.api_keys.filter(revoked_at__isnull=True).values_list("pk", flat=True))
     api_key, secret = _api_key(project, owner, known.get("api_key"), now, rotate=rotate)
+    made = {
+        "organization": str(organization) if is_new else None,
+        "payment_usd": TIER_5_PAID_USD if is_new else None,
+        "user": None if is_known else str(owner),
+        "membership": str(membership) if is_member_now else None,
+        "project": str(project) if is_new_project else None,
+        "api_key": None if api_key.pk in before else str(api_key),
+        "revoked_api_keys": len(before) if rotate else None,
+    }
+    _record(organization, {name: value for name, value in made.items() if value})
     return Start(organization, project, owner, password, api_key, secret)
+
+
+def _record(organization: Organization, made: dict[str, object]) -> None:
+    """One entry for what a run made; none for a run that found all of it."""
+    if made:
+        action = AuditAction.CREATED if "organization" in made else AuditAction.UPDATED
+        audit.record_about(organization, action, by=audit.command_line(), after=made, reason="bootstrap")
 
 
 def _owner(email: str, known_password: str | None) -> tuple[User, str | None]:
