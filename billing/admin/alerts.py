@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, badge, list_of, page_of
+from accounts.admin.base import Act, Capability, Place, ProjectFilter, ReadOnlyAdmin, badge, list_of, page_of
 from billing.alerts import acknowledge
 from billing.models import Alert
 
@@ -27,6 +28,9 @@ class OpenFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
+    place = Place(organization="organization", projects=("project",))
+    sees = Capability.SEE_SPEND
+    acts = {"acknowledge": Act("billing.acknowledge_alert", Capability.MANAGE_ALERTS)}
     list_display = ("raised_at", "kind", "state", "text", "project", "organization", "mailed", "acknowledged_by")
     list_filter = (OpenFilter, "kind", "organization", ("project", ProjectFilter))
     list_select_related = ("organization", "project", "acknowledged_by")
@@ -50,7 +54,7 @@ class AlertAdmin(ReadOnlyAdmin):
     )
 
     def has_acknowledge_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.acknowledge_alert")
+        return self.may(request, "acknowledge")
 
     @admin.display(description="state", ordering="acknowledged_at")
     def state(self, alert: Alert) -> SafeString:
@@ -71,9 +75,11 @@ class AlertAdmin(ReadOnlyAdmin):
         return list_of("billing_usagerecord", "Usage record", q=alert.reference)
 
     @admin.action(description="Acknowledge: somebody looks after it", permissions=["acknowledge"])
+    @transaction.atomic
     def acknowledge_chosen(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
         user: Any = request.user
-        chosen = list(queryset.filter(acknowledged_at=None))
+        chosen = list(queryset.filter(acknowledged_at=None).order_by("pk").select_for_update(of=("self",)))
+        self.audit(request, chosen, after={"acknowledged_by": str(user)})
         done = acknowledge(Alert.objects.filter(pk__in=[alert.pk for alert in chosen]), user)
         for alert in chosen:
             self.log_change(request, alert, "Acknowledged.")
