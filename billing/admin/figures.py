@@ -1,10 +1,9 @@
 """The figures of the spend pages: how full limits stand, from budgets; what the money bought, from rollups."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, Sum
@@ -13,7 +12,7 @@ from accounts.models import Organization, Project
 from accounts.tiers import standings
 from billing.admin.money import dollars
 from billing.admin.months import Month
-from billing.budgets import limits_of_all, quotas_at, state_of
+from billing.budgets import limits_of_all, quotas_at, raised_at, state_of
 from billing.limits import BudgetState, Owner
 from billing.models import Budget, LedgerEntry, Measure, Scope, WindowKind
 from billing.models.entries import EntryKind
@@ -87,20 +86,15 @@ class Owned:
 
 
 @dataclass(frozen=True, slots=True)
-class MonthOfSpend:
-    """Everything that the page of one organization, or of one of its projects, shows."""
+class MonthOfLimits:
+    """How full an organization's limit stands in a month, and those of its projects, the dearest first.
+
+    `adjusted`: corrections booked by hand, which no usage record stands for; by project.
+    """
 
     organization: Fill
     projects: list[Owned]
-    quotas: list[BudgetState]  # those that bind the one project now; of a month that is over, none
-    by_model: list[SpendLine]
-    by_day: list[SpendLine]
-    total: SpendLine
-    adjusted: Decimal
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.total.totals["calls"] and not self.adjusted
+    adjusted: Mapping[UUID, Decimal]
 
 
 def overview(organizations: Sequence[Organization], month: Month, now: datetime) -> list[Owned]:
@@ -118,31 +112,30 @@ def overview(organizations: Sequence[Organization], month: Month, now: datetime)
     return [Owned(o, _fill(budgets.get(o.pk), limits.get(o.pk), month, ZERO)) for o in organizations]
 
 
-def month_of_spend(organization: Organization, project: Project | None, month: Month, now: datetime) -> MonthOfSpend:
-    """The month of an organization; with a project, what is that project's alone, beside the organization's limit."""
-    of = {"organization": organization.pk}
-    shown = of if project is None else {**of, "project": project.pk}
+def month_of_limits(
+    organization: Organization, month: Month, now: datetime, only: Collection[UUID] | None = None
+) -> MonthOfLimits:
+    """How full the limits stand in a month, of all projects or of these alone."""
     adjusted = _adjustments(organization, month)
     budgets = _budgets(organization, month)
     limit = _tier_limits([organization], now).get(organization.pk) if month.is_current else None
-    by_project = _lines(month, "project", **of)
-    spent = total_of(by_project)
-    whole = _fill(budgets.of_tier.get(None), limit, month, spent.total_usd + sum(adjusted.values(), ZERO))
-    found = {line.group["project"]: line for line in by_project}
-    return MonthOfSpend(
-        organization=whole,
-        projects=_projects(organization, project, found, budgets, limit, adjusted, month, now),
-        quotas=quotas_on(project, now) if project and month.is_current else [],
-        by_model=_lines(month, "model", **shown),
-        by_day=_lines(month, "day", **shown),
-        total=spent if project is None else total_of([found[project.pk]] if project.pk in found else []),
-        adjusted=sum(adjusted.values(), ZERO) if project is None else adjusted.get(project.pk, ZERO),
+    rows = rows_between(month.first_day, month.end_day, ["project"], organization=organization.pk)
+    by_project = lines(rows, ["project"])
+    recorded = total_of(by_project).total_usd + sum(adjusted.values(), ZERO)
+    projects = Project.objects.filter(organization=organization).order_by("name")
+    return MonthOfLimits(
+        organization=_fill(budgets.of_tier.get(None), limit, month, recorded),
+        projects=_projects(
+            list(projects if only is None else projects.filter(pk__in=only)),
+            {line.group["project"]: line for line in by_project},
+            budgets,
+            limit,
+            adjusted,
+            month,
+            _project_quotas(organization, now),
+        ),
+        adjusted=adjusted,
     )
-
-
-def _lines(month: Month, grouping: str, **filters: Any) -> list[SpendLine]:
-    """The month by one grouping."""
-    return lines(rows_between(month.first_day, month.end_day, [grouping], **filters), [grouping])
 
 
 def quotas_on(project: Project, now: datetime) -> list[BudgetState]:
@@ -196,23 +189,26 @@ def _budgets(organization: Organization, month: Month) -> _Budgets:
     return budgets
 
 
+def _project_quotas(organization: Organization, now: datetime) -> dict[UUID | None, Decimal]:
+    """The tightest quota that is a project's limit of the month, by project."""
+    raised = raised_at(now, organization=organization)
+    return {
+        quota.project_id: quota.limit + raised.get(quota.pk, ZERO)
+        for quota in sorted(quotas_at([organization.pk], now), key=lambda quota: -quota.limit)
+        if all(getattr(quota, name) == value for name, value in _OF_THE_MONTH.items())
+    }
+
+
 def _projects(
-    organization: Organization,
-    only: Project | None,
+    projects: Sequence[Project],
     found: Mapping[UUID, SpendLine],
     budgets: _Budgets,
     limit: Decimal | None,
     adjusted: Mapping[UUID, Decimal],
     month: Month,
-    now: datetime,
+    quotas: Mapping[UUID | None, Decimal],
 ) -> list[Owned]:
     """The projects, the dearest first; one without a quota may use the whole of the organization's limit."""
-    projects = [only] if only else list(Project.objects.filter(organization=organization).order_by("name"))
-    quotas = {
-        quota.project_id: quota.limit
-        for quota in sorted(quotas_at([organization.pk], now), key=lambda quota: -quota.limit)
-        if all(getattr(quota, name) == value for name, value in _OF_THE_MONTH.items())
-    }
     owned = []
     for project in projects:
         line = found.get(project.pk)
