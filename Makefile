@@ -4,10 +4,10 @@ BURSAR = python3 config/embedded/bootstrap.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench chaos clean
+.PHONY: help demo up test lint coverage bench chaos clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## set everything up, run four jobs through it, show what they cost, stop
 	@$(BURSAR) demo $(ARGS)
@@ -20,6 +20,9 @@ test: ## every check and test, on PostgreSQL and Valkey servers of their own
 
 lint: ## the checks without the tests
 	@$(BURSAR) lint $(ARGS)
+
+coverage: ## the tests, and which branches of the money and of the work they take: 95 percent at least
+	@$(BURSAR) coverage $(ARGS)
 
 bench: ## the benchmarks, on servers with durable settings
 	@$(BURSAR) bench $(ARGS)

@@ -1,4 +1,5 @@
-"""Owns: what may be spent and what was. Prices, quotas, budgets, reservations, the ledger, usage records, rollups.
+"""Owns: what may be spent and what was. Prices, quotas, budgets, reservations, the ledger, usage records, rollups;
+alerts about them, by mail and webhook.
 
 Does not own: jobs and how they run (`jobs`), people and tiers (`accounts`). It knows no job: who reserves leaves an
 opaque reference and gets plain values back. The one door for writers is `billing/ledger.py`.

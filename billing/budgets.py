@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 
 from accounts.models import ApiKey, Organization
 from accounts.tiers import standing, standings
@@ -15,8 +16,8 @@ from billing.amounts import Amounts
 from billing.arrays import array, columns
 from billing.counting import held_in, spent_in
 from billing.grants import Account
-from billing.limits import BudgetState, Key, Limit, Owner, QuotaTerms, binding
-from billing.models import Budget, Hold, Quota, Scope
+from billing.limits import BudgetState, Key, Limit, Owner, QuotaTerms, binding, limit_of
+from billing.models import Budget, Hold, Quota, QuotaRequest, RequestStatus, Scope
 
 # One part for quotas, one for the tier's limit on projects and one for that on organizations: each finds its rows by
 # the whole of the unique index, which no comparison of Nones could use.
@@ -64,7 +65,9 @@ def limits_of_all(owners: Iterable[Owner], now: datetime) -> dict[Owner, tuple[L
 # Only those that may bind one of the owners: an organization may have thousands that bind others. The names are asked
 # for one by one, because a join of six tables takes ten times as long to plan as all of this takes to run.
 _QUOTAS = """
-    SELECT id, organization_id, scope, team_id, project_id, member_id, api_key_id, model, measure, "window", "limit",
+    SELECT id, organization_id, scope, team_id, project_id, member_id, api_key_id, model, measure, "window",
+        "limit" + COALESCE((SELECT sum(granted_amount) FROM billing_quotarequest
+                            WHERE quota_id = quota.id AND status = %s AND decided_at <= %s AND granted_until > %s), 0),
         is_hard, starts_at, expires_at,
         COALESCE(
             (SELECT name FROM accounts_team WHERE id = quota.team_id),
@@ -92,7 +95,9 @@ def _quotas(owners: Sequence[Owner], now: datetime) -> list[QuotaTerms]:
     )
     organizations = array({owner.organization.pk for owner in owners})
     with connection.cursor() as cursor:
-        cursor.execute(_QUOTAS, [organizations, Scope.ORGANIZATION, *[array(ids) for ids in columns_of], now, now])
+        raises = (RequestStatus.APPROVED, now, now)
+        scopes = (Scope.ORGANIZATION, *[array(ids) for ids in columns_of])
+        cursor.execute(_QUOTAS, [*raises, organizations, *scopes, now, now])
         return [QuotaTerms(*row) for row in cursor.fetchall()]
 
 
@@ -102,6 +107,19 @@ def quotas_at(organization_ids: Iterable[UUID], now: datetime) -> QuerySet[Quota
     not_over = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
     rows = Quota.objects.filter(begun, not_over, organization_id__in=list(organization_ids))
     return rows.select_related("organization", "team", "project", "member", "api_key").order_by("id")
+
+
+def raised_at(now: datetime, **of: Any) -> dict[UUID, Decimal]:
+    """By how much quotas are raised at an instant, in their measures; those that are. `of`: filters on requests."""
+    raises = QuotaRequest.objects.filter(
+        status=RequestStatus.APPROVED, decided_at__lte=now, granted_until__gt=now, **of
+    ).order_by()
+    return dict(raises.values_list("quota").annotate(Sum("granted_amount")))
+
+
+def limit_now(quota: Quota, now: datetime) -> Limit:
+    """A stored quota as the limit that it is at an instant, with its raises."""
+    return limit_of(quota, now, raised_at(now, quota=quota.pk).get(quota.pk, Decimal(0)))
 
 
 def states_of(owner: Owner, now: datetime) -> list[BudgetState]:
@@ -147,8 +165,10 @@ def refresh_limits(organization: Organization, now: datetime) -> None:
     books.lock([organization.pk])
     tier = standing(organization, now).tier
     budgets = list(Budget.objects.filter(organization=organization, window_end__gt=now).select_related("quota"))
+    raised = raised_at(now, organization=organization)
     for budget in budgets:
-        budget.limit = budget.quota.limit if budget.quota else tier.monthly_limit_usd
+        quota = budget.quota
+        budget.limit = quota.limit + raised.get(quota.pk, Decimal(0)) if quota else tier.monthly_limit_usd
     Budget.objects.bulk_update(budgets, ["limit"])
 
 

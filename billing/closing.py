@@ -15,13 +15,16 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Min, Sum
 
-from accounts.models import Organization, User
+from accounts import audit
+from accounts.audit import Who
+from accounts.models import AuditAction, Organization, User
 from billing import books
 from billing.chain import GENESIS, Head
 from billing.clock import database_now
 from billing.errors import MonthStillOpen
 from billing.models import Book, ClosedMonth, LedgerEntry, Reservation
 from billing.models.budgets import ReservationStatus
+from billing.money import usd
 from billing.periods import Window, month_of
 
 
@@ -45,13 +48,15 @@ def close_due() -> list[ClosedMonth]:
     return closed
 
 
-def close_over(organization: Organization, *, by: User | None = None) -> list[ClosedMonth]:
+def close_over(organization: Organization, *, by: User | None = None, who: Who | None = None) -> list[ClosedMonth]:
     """Closes the months of an organization that are over, without waiting."""
-    return close_until(organization, database_now(), by=by)
+    return close_until(organization, database_now(), by=by, who=who)
 
 
 @transaction.atomic
-def close_until(organization: Organization, instant: datetime, *, by: User | None = None) -> list[ClosedMonth]:
+def close_until(
+    organization: Organization, instant: datetime, *, by: User | None = None, who: Who | None = None
+) -> list[ClosedMonth]:
     """Closes the months that ended by an instant and are open still, oldest first; returns them.
 
     Raises MonthStillOpen where the instant lies in the future: what is not over can not be closed.
@@ -60,7 +65,11 @@ def close_until(organization: Organization, instant: datetime, *, by: User | Non
     if instant > now:
         raise MonthStillOpen(instant, now)
     head = books.lock([organization.pk])[organization.pk]
-    return [_close(organization, head, month, now, by) for month in _open_months(head, month_of(instant).start)]
+    closed = [_close(organization, head, month, now, by) for month in _open_months(head, month_of(instant).start)]
+    for month in closed:
+        after = {"lines": month.lines, "spent_usd": usd(month.spent_usd), "held_usd": usd(month.held_usd)}
+        audit.record_about(month, AuditAction.CREATED, by=who or Who(user=by), after={**after, "seal": month.seal})
+    return closed
 
 
 def statement(organization_id: UUID, month: Window, previous: str) -> Statement:

@@ -51,3 +51,42 @@ class MonthStillOpen(DomainError):
             f"Months can be closed once they are over: {instant:%Y-%m-%d %H:%M} UTC lies ahead of the database's clock,"
             f" which shows {now:%Y-%m-%d %H:%M}."
         )
+
+
+class NotAllowed(DomainError):
+    """This quota is managed by others: owners, admins and billing, or the lead of the team that it belongs to."""
+
+    code = "not_allowed"
+
+
+class OwnRequest(DomainError):
+    """Nobody but an owner decides about what they asked for themselves."""
+
+    code = "own_request"
+
+
+class AlreadyAsked(DomainError):
+    """You have asked for more of this quota, and nobody has decided yet. Withdraw that request to ask otherwise."""
+
+    code = "already_asked"
+
+
+class RequestDecided(DomainError):
+    """The request was decided, withdrawn or has expired in the meantime. Look at it again."""
+
+    code = "request_decided"
+
+
+class PreviewTooLarge(DomainError):
+    """So many calls were made in that month that they are not replayed in time. Preview a narrower scope."""
+
+    code = "preview_too_large"
+
+
+class ReviewRefused(DomainError):
+    """The line is not there, stands elsewhere, comes to something else than was seen, or is not for this person."""
+
+    code = "review_refused"
+
+    def __init__(self, why: str):
+        super().__init__(why)

@@ -34,6 +34,12 @@ class Refusal:
     claim: Claim
     budget: BudgetState
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the claim would not fit if nothing else were held either: only another limit or window helps."""
+        limit = self.budget.limit
+        return self.budget.spent + self.claim.amounts.of(limit.measure) > limit.amount
+
     def describe(self) -> dict[str, object]:
         return self.budget.describe(required=self.claim.amounts.of(self.budget.limit.measure))
 

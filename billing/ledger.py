@@ -77,6 +77,7 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
     made = [(_reserved(claim, heads, now), claim, holds) for claim, holds in grants.granted]
     storage.insert_reservations(made)
     storage.append(heads, [line(row, EntryKind.RESERVE, heads[row.organization_id], now) for row, _, _ in made])
+    storage.note_exhausted(accounts[r.budget.limit.key].budget_id for r in grants.refusals if r.is_final)
     return grants.refusals
 
 

@@ -45,7 +45,7 @@ class QuotaTerms:
     model: str
     measure: str
     window: str
-    limit: Decimal
+    limit: Decimal  # with what it is raised by at the instant that was asked for
     is_hard: bool
     starts_at: datetime | None
     expires_at: datetime | None
@@ -165,8 +165,8 @@ def binds(quota: Quota | QuotaTerms, owner: Owner) -> bool:
             return quota.api_key_id == owner.api_key_id
 
 
-def limit_of(quota: Quota | QuotaTerms, instant: datetime) -> Limit:
-    """A quota as the limit that it is in the window that an instant lies in."""
+def limit_of(quota: Quota | QuotaTerms, instant: datetime, raised: Decimal = Decimal(0)) -> Limit:
+    """A quota as the limit that it is in the window that an instant lies in, raised by so much."""
     owner_id = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or quota.organization_id
     return Limit(
         scope=Scope(quota.scope),
@@ -178,7 +178,7 @@ def limit_of(quota: Quota | QuotaTerms, instant: datetime) -> Limit:
         origin="quota",
         measure=Measure(quota.measure),
         model=quota.model,
-        amount=quota.limit,
+        amount=quota.limit + raised,
         window=window_of(quota, instant),
         is_hard=quota.is_hard,
         starts_at=quota.starts_at,

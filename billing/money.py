@@ -1,19 +1,18 @@
-"""How an amount of US dollars is written, wherever it leaves Bursar."""
+"""How amounts are written, with their unit."""
 
 from decimal import Decimal
 
+from accounts.money import usd
 
-def usd(amount: Decimal) -> str:
-    """The exact amount in plain digits, with at least two decimals and no needless zeros: 0.077385, 0.50, 1000.00."""
-    if not amount:
-        return "0.00"  # also for -0 and 0E-12
-    whole, _, decimals = f"{amount:f}".partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+__all__ = ["amount_of", "plain", "usd"]
 
 
 def amount_of(measure: str, amount: Decimal) -> str:
-    """An amount with its unit, as people read it: 12.50 USD, 1000 tokens, 50 jobs."""
-    return f"{usd(amount)} USD" if measure == "usd" else f"{plain(measure, amount)} {measure.replace('_', ' ')}"
+    """An amount with its unit, as people read it: 12.50 USD, 1000 tokens, 1 job."""
+    if measure == "usd":
+        return f"{usd(amount)} USD"
+    unit = measure.replace("_", " ")
+    return f"{plain(measure, amount)} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 def plain(measure: str, amount: Decimal) -> str:

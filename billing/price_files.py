@@ -15,6 +15,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeVar
 
+from billing.csv_files import FORMULA_STARTS, written
 from billing.models.prices import ServiceTier
 from billing.money import usd
 from billing.pricing import PriceTerms
@@ -33,8 +34,6 @@ FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2100, 1, 1)
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
 _PLAIN_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
-# What a spreadsheet takes for a formula.
-_FORMULA = ("=", "+", "-", "@")
 
 Key = tuple[str, str, date]
 Parsed = TypeVar("Parsed")
@@ -114,13 +113,16 @@ def read(content: bytes | str) -> list[PriceRow]:
 
 def write_csv(rows: Iterable[PriceRow]) -> str:
     """The prices as a CSV file that `read` takes: exact figures without needless zeros."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        figures = (usd(row.terms.input), usd(row.terms.cached_input), usd(row.terms.output))
-        writer.writerow([row.model, row.service_tier, *figures, row.effective_from.isoformat(), row.source])
-    return out.getvalue()
+    return written(
+        COLUMNS,
+        (
+            (
+                *(row.model, row.service_tier, row.terms.input, row.terms.cached_input, row.terms.output),
+                *(row.effective_from, row.source),
+            )
+            for row in rows
+        ),
+    )
 
 
 def model_fault(text: str) -> str:
@@ -144,7 +146,7 @@ def source_fault(text: str) -> str:
         return f"is longer than {MAX_SOURCE} characters; shorten it to the page and its date"
     if not text.isprintable():
         return "has a line break or another sign that cannot be printed; write it on one line"
-    if text.startswith(_FORMULA):
+    if text.startswith(FORMULA_STARTS):
         return f"begins with '{text[0]}', which spreadsheets run as a formula; begin it with a word"
     return ""
 

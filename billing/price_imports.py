@@ -18,7 +18,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 
-from accounts.models import Organization, User
+from accounts import audit
+from accounts.audit import Who
+from accounts.models import AuditAction, Organization, User
 from billing.clock import database_now
 from billing.models import Price, Reservation, UsageRecord
 from billing.money import usd
@@ -142,7 +144,7 @@ def preview(rows: Sequence[PriceRow]) -> Plan:
 
 
 @transaction.atomic
-def apply(rows: Sequence[PriceRow], digest: str, *, actor: User | None, origin: str) -> Plan:
+def apply(rows: Sequence[PriceRow], digest: str, *, actor: User | None, origin: str, by: Who | None = None) -> Plan:
     """Does what the preview with this digest showed; with an actor it is noted in the history of each price.
 
     `origin` says where the prices came from, for the history. Raises PreviewOutdated where the preview would be another
@@ -165,7 +167,31 @@ def apply(rows: Sequence[PriceRow], digest: str, *, actor: User | None, origin: 
     prices = Price.objects.bulk_create(_price_of(step.row) for step in steps)
     if actor is not None:
         _note(actor, steps, prices, origin)
+    _record(steps, by or Who(user=actor), origin)
     return plan
+
+
+def _record(steps: Sequence[Step], by: Who, origin: str) -> None:
+    """One entry: the import is one act, whatever number of prices it changes."""
+    audit.record(
+        AuditAction.UPDATED,
+        "price_import",
+        "",
+        by=by,
+        organization_id=None,
+        name=origin,
+        before={_key(step): _amounts(terms_of(step.before)) for step in steps if step.before},
+        after={_key(step): _amounts(step.row.terms) for step in steps},
+    )
+
+
+def _key(step: Step) -> str:
+    return f"{step.row.model} {step.row.service_tier} from {step.row.effective_from}"
+
+
+def _amounts(terms: PriceTerms) -> list[str]:
+    """Input, cached input and output, in US dollars per million tokens."""
+    return [usd(terms.input), usd(terms.cached_input), usd(terms.output)]
 
 
 def row_of(price: Price) -> PriceRow:

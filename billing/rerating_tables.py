@@ -1,11 +1,10 @@
 """A what-if report written out: as a table for a terminal, as CSV for a spreadsheet, as JSON for a program."""
 
-import csv
-import io
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from billing.csv_files import Number, written
 from billing.money import usd
 from billing.rerating import Line, Report
 
@@ -41,17 +40,20 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def as_csv(report: Report) -> str:
     """One row for each line, and the total below them; where no price is known, the reason stands under `prices`."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for line in report.lines:
         told = _fields(line)
         told["prices"] = told.pop("unknown") or "; ".join(told["prices"])
-        writer.writerow(told)
-    writer.writerow({"model": TOTAL, **_sums(report.total)})
+        rows.append(told)
+    rows.append({"model": TOTAL, **_sums(report.total)})
     if report.unknown:
-        writer.writerow({"model": WITHOUT_PRICE, **_sums(report.unknown_total), "what_if_usd": "", **_NOT_COMPARED})
-    return out.getvalue()
+        rows.append({"model": WITHOUT_PRICE, **_sums(report.unknown_total), "what_if_usd": "", **_NOT_COMPARED})
+    return written(COLUMNS, ([_csv_value(name, row.get(name)) for name in COLUMNS] for row in rows))
+
+
+def _csv_value(name: str, value: Any) -> Any:
+    """Amounts as numbers: a text with a minus before it would be made safe, and be no number any more."""
+    return Number(value) if value and (name.endswith("_usd") or name == "difference_percent") else value
 
 
 def as_table(report: Report) -> str:

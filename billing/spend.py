@@ -48,10 +48,10 @@ class SpendLine:
 def rows_between(start: date, end: date, group_by: Sequence[str] = (), **filters: Any) -> "QuerySet[Any]":
     """The rollup rows of the days from `start` up to, and not including, `end`: as few as can be grouped so.
 
-    Filters are those of the columns. Name the organization among them: every index begins with it. Raises LookupError
-    for a column that no rollup has.
+    Filters are those of the columns, with `__in` of several values. Name the organization among them: every index
+    begins with it. Raises LookupError for a column that no rollup has.
     """
-    columns = {GROUPINGS[name] for name in group_by} | set(filters)
+    columns = {GROUPINGS[name] for name in group_by} | {name.removesuffix("__in") for name in filters}
     rollup = next((rollup for rollup in COARSEST_FIRST if _answers(rollup, columns, start, end)), None)
     if rollup is None:
         raise LookupError(f"No rollup has all of {', '.join(sorted(columns))}.")

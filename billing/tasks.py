@@ -5,7 +5,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing import alerts, closing, verifications
+from billing import closing, mails, thresholds, verifications, watching
+from billing.quotas import asking, news
+from billing.webhooks import outbox, sender
 
 log = logging.getLogger(__name__)
 
@@ -27,5 +29,37 @@ def verify_every_book() -> None:
 
 
 @shared_task
+def tell() -> None:
+    """What has crossed a limit becomes alerts, and alerts are delivered, at once: no message in between."""
+    thresholds.tell()
+    sender.send()
+
+
+@shared_task
 def mail_alerts() -> None:
-    alerts.mail_alerts()
+    mails.mail_alerts()
+
+
+@shared_task
+def mail_quota_request(request_id: str) -> None:
+    news.mail(UUID(request_id))
+
+
+@shared_task
+def expire_quota_requests() -> None:
+    asking.expire_due()
+
+
+@shared_task
+def watch_limits() -> None:
+    watching.watch_limits()
+
+
+@shared_task
+def watch_spend() -> None:
+    watching.watch_spend()
+
+
+@shared_task
+def forget_old_deliveries() -> None:
+    outbox.forget_old()

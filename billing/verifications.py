@@ -1,13 +1,17 @@
 """Verifications that are kept: asked for by the admin's page, the command or the night, carried out once each."""
 
 import logging
+from datetime import UTC
 from uuid import UUID
 
 from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError as BrokerError
 
-from accounts.models import Organization, User
+from accounts import audit
+from accounts.audit import Who
+from accounts.models import AuditAction, Organization, User
+from billing.alerts import raise_broken
 from billing.clock import database_now
 from billing.models import Book, Origin, Verification
 from billing.verification import CHECKS, differences, repair, standing_still
@@ -18,12 +22,30 @@ TASK = "billing.tasks.verify_book"
 
 
 def ask(
-    organization: Organization, origin: Origin, *, actor: User | None = None, is_repair: bool = False
+    organization: Organization,
+    origin: Origin,
+    *,
+    actor: User | None = None,
+    is_repair: bool = False,
+    by: Who | None = None,
 ) -> Verification:
-    """A verification that waits to be carried out."""
-    return Verification.objects.create(
-        organization=organization, origin=origin, actor=actor, is_repair=is_repair, asked_at=database_now()
-    )
+    """A verification that waits to be carried out; one that repairs changes rows, and is in the audit trail."""
+    with transaction.atomic():
+        asked = Verification.objects.create(
+            organization=organization, origin=origin, actor=actor, is_repair=is_repair, asked_at=database_now()
+        )
+        if is_repair:
+            after = {"repairs": "rollups and budgets", "verification": asked.pk}
+            audit.record(
+                AuditAction.UPDATED,
+                "book",
+                organization.pk,
+                by=by or Who(user=actor),
+                organization_id=organization.pk,
+                name=f"book of {organization}",
+                after=after,
+            )
+    return asked
 
 
 def hand_over(verification: Verification) -> bool:
@@ -54,12 +76,26 @@ def carry_out(verification_id: UUID) -> Verification:
         # Rows that nothing of ours could write may break the proof itself; the next book is looked at all the same.
         verification.failure = f"{type(error).__name__}: {error}"[:300]
         logger.exception("verification %s of %s broke off", verification.pk, verification.organization.slug)
-    verification.save()
+    with transaction.atomic():
+        verification.save()
+        _alert(verification)
     for difference in verification.differences:
         logger.error(
             "the books of %s differ: %s, %s", verification.organization.slug, difference["check"], difference["place"]
         )
     return verification
+
+
+def _alert(verification: Verification) -> None:
+    """Tells the organization's people of what was found: once a day, however often it is looked for."""
+    if found := verification.differences:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise_broken(
+            organization_id=verification.organization_id,
+            what="book",
+            day=database_now().astimezone(UTC).date(),
+            found=f"{found[0]['check']}, {found[0]['place']}{more}",
+        )
 
 
 def verify_every_book() -> list[Verification]:

@@ -24,15 +24,32 @@ from rest_framework.exceptions import (
 )
 from rest_framework.request import Request
 
-from accounts.errors import DomainError
-from billing.errors import LimitTooSmall, UnknownPrice
+from accounts.api.idempotency_key import IdempotencyKeyInvalid
+from accounts.errors import (
+    AlreadyMember,
+    DomainError,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    LastOwner,
+    NameTaken,
+    RoleNotYours,
+    TeamOwnsProjects,
+)
+from billing.errors import (
+    AlreadyAsked,
+    LimitTooSmall,
+    NotAllowed,
+    OwnRequest,
+    PreviewTooLarge,
+    RequestDecided,
+    UnknownPrice,
+)
+from billing.webhooks.endpoints import EndpointDisabled, TooManyEndpoints
+from billing.webhooks.urls import UrlRefused
 from config import refusals
-from jobs.api.idempotency_key import IdempotencyKeyInvalid
 from jobs.backlog import COUNTED_EVERY_SECONDS
 from jobs.errors import (
     BacklogFull,
-    IdempotencyKeyInFlight,
-    IdempotencyKeyReused,
     MaxCostTooSmall,
     NotCancellable,
     RateLimitUnknown,
@@ -58,6 +75,19 @@ STATUS: Mapping[type[DomainError], int] = {
     IdempotencyKeyReused: 422,
     IdempotencyKeyInFlight: 409,
     BacklogFull: 429,
+    RoleNotYours: 403,
+    LastOwner: 409,
+    AlreadyMember: 409,
+    NameTaken: 409,
+    TeamOwnsProjects: 409,
+    NotAllowed: 403,
+    OwnRequest: 403,
+    AlreadyAsked: 409,
+    RequestDecided: 409,
+    PreviewTooLarge: 400,
+    UrlRefused: 400,
+    TooManyEndpoints: 409,
+    EndpointDisabled: 409,
 }
 RETRY_AFTER: Mapping[type[DomainError], int] = {IdempotencyKeyInFlight: 1, BacklogFull: ceil(COUNTED_EVERY_SECONDS)}
 # The database restarts in a few seconds; a pool that is exhausted is free again sooner.

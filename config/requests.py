@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from accounts import log_context
+from config import content_security
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -32,6 +33,7 @@ class RequestIdMiddleware:
         if request.path.startswith("/api/"):
             # Prompts, answers and money: no cache between here and the caller keeps them.
             response["Cache-Control"] = "no-store"
+        content_security.protect(response)
         return response
 
     def _id_of(self, request: HttpRequest) -> str:

@@ -1,12 +1,16 @@
 """Every setting of Bursar, read from the environment once. README.md lists them with their defaults."""
 
 import sys
+from datetime import timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
 from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
+
+from config import theme
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -98,11 +102,22 @@ ALIVE_FILE = env.str("BURSAR_ALIVE_FILE", default="")
 PROVIDER_BILL_DELAY_HOURS = env.int("BURSAR_PROVIDER_BILL_DELAY_HOURS", default=48)
 # Differences of one day between the books and the provider's bill that come to more than this raise an alert.
 DRIFT_ALERT_USD = Decimal(env.str("BURSAR_DRIFT_ALERT_USD", default="0.000001"))
+# Webhooks are posted to public addresses by https, at these ports, and nowhere else ...
+WEBHOOK_PORTS = [int(port) for port in env.list("BURSAR_WEBHOOK_PORTS", default=["443", "8443"])]
+# ... but for these networks (CIDR), at any port and without TLS if so asked: what runs inside and is to be told.
+WEBHOOK_ALLOWED_NETWORKS = env.list("BURSAR_WEBHOOK_ALLOWED_NETWORKS", default=[])
+for _network in WEBHOOK_ALLOWED_NETWORKS:
+    try:
+        ip_network(_network)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"BURSAR_WEBHOOK_ALLOWED_NETWORKS: {error}.") from error
 # Stops or kills a process at named steps of the path (jobs/crash_points.py); for tests of crashes only.
 CRASH_AT = env.str("BURSAR_CRASH_AT", default="")
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",  # the site is ours, of its kind
+    "unfold.contrib.filters",
     "config.apps.BursarAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -115,6 +130,10 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "config.apps.ConfigConfig",
     "accounts",
     "billing",
@@ -185,6 +204,23 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "accounts.sign_in.StaffPermissions"]
+# Whoever works here without a membership's limits signs in with a one-time code beside the password.
+REQUIRE_TOTP_FOR_STAFF = env.bool("BURSAR_REQUIRE_TOTP_FOR_STAFF", default=False)
+OTP_TOTP_ISSUER = "Bursar"
+# Ten wrong passwords for one e-mail address from one address on the network, and it waits for a quarter of an hour.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "accounts.sign_in.name_of"
+AXES_CLIENT_IP_CALLABLE = "accounts.audit.address_of"
+# The audit trail says who signed in, and the form says until when it is locked: no middleware stands before the API.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -195,9 +231,16 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+UNFOLD = {
+    "ACCOUNT": {"navigation": [{"title": "Second step", "link": "/admin/account/second-step/"}]},
+}
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+
+# How the admin looks.
+UNFOLD = theme.UNFOLD
 
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("BURSAR_STATIC_ROOT", default=str(VAR_DIR / "static")))
@@ -212,9 +255,9 @@ CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BURSAR_BEHIND_PROXY", default=False) else None
-)
+# One proxy stands before Bursar: it says whether it was reached by TLS, and as the last in X-Forwarded-For from where.
+BEHIND_PROXY = env.bool("BURSAR_BEHIND_PROXY", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BURSAR_MAX_REQUEST_BYTES", default=4 * 1024 * 1024)
 
 # --- REST API ---------------------------------------------------------------------------------------------------------
@@ -274,9 +317,19 @@ CELERY_BEAT_SCHEDULE = {
     "look at background calls": {"task": "jobs.tasks.look_at_background", "schedule": 1.0, "options": {"expires": 5}},
     "say that the beat lives": {"task": "config.tasks.hear_beat", "schedule": 5.0, "options": {"expires": 10}},
     "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
+    "tell what crossed a limit": {"task": "billing.tasks.tell", "schedule": 1.0, "options": {"expires": 5}},
     "mail alerts": {"task": "billing.tasks.mail_alerts", "schedule": 60.0, "options": {"expires": 50}},
+    "end quota requests": {
+        "task": "billing.tasks.expire_quota_requests",
+        "schedule": 30.0,
+        "options": {"expires": 25},
+    },
+    "watch limits": {"task": "billing.tasks.watch_limits", "schedule": 60.0, "options": {"expires": 50}},
+    "watch spend": {"task": "billing.tasks.watch_spend", "schedule": 600.0, "options": {"expires": 500}},
+    "forget old deliveries": {"task": "billing.tasks.forget_old_deliveries", "schedule": 3600.0},
     # When few calls wait for a book that is being read.
     "verify every book": {"task": "billing.tasks.verify_every_book", "schedule": crontab(hour="3", minute="17")},
+    "verify the audit trails": {"task": "accounts.tasks.verify_audit", "schedule": crontab(hour="3", minute="47")},
     # After the provider's day has ended, and again each day until its bill is complete.
     "compare with the provider's bill": {
         "task": "jobs.tasks.reconcile_every_account",

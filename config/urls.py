@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
-from config import health, metrics
+from config import health, metrics, passwords
 from jobs.background import webhook
 
 urlpatterns = [
@@ -15,11 +15,13 @@ urlpatterns = [
     path("readyz/all", health.readyz_all, name="readyz-all"),
     path("metrics", metrics.metrics, name="metrics"),
     path("webhooks/openai", webhook.receive, name="provider-webhook"),
+    *passwords.urls,
     path("admin/", admin.site.urls),
     path("api/v1/", include("jobs.api.urls")),
     path("api/v1/", include("billing.api.urls")),
+    path("api/v1/", include("accounts.api.urls")),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/v1/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/v1/redoc", SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html"), name="redoc"),
 ]
 

@@ -1,4 +1,4 @@
-"""Owns: the work, from submission to answer. The model catalogue, jobs, their content, attempts, idempotency records.
+"""Owns: the work, from submission to answer. The model catalogue, jobs, their content, attempts.
 
 A listing of this folder reads as the life of a job: submission, validation, estimates, dispatch, limiter, execution,
 provider, breakers, background, recovery, cancellation.

@@ -16,9 +16,10 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F, QuerySet
 
+from billing import alerts
 from billing.arrays import array, columns
 from jobs.evidence import Evidence
 from jobs.execution.claims import Call
@@ -44,7 +45,7 @@ _OPEN = """
     FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[])
         AS new (organization, project, family, reason, error)
     ON CONFLICT (organization_id, project_id, family) DO NOTHING
-    RETURNING organization_id, project_id, family
+    RETURNING id, organization_id, project_id, family
 """
 _CLOSE = """
     DELETE FROM jobs_breaker WHERE probe_id = ANY(%s::uuid[]) RETURNING organization_id, project_id, family, reason
@@ -188,12 +189,26 @@ def _told(result: Result) -> str:
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 def _open(opening: Mapping[Key, tuple[str, str]]) -> None:
     rows = [(*key, str(reason), error) for key, (reason, error) in opening.items()]
-    with connection.cursor() as cursor:
-        cursor.execute(_OPEN, [FIRST_PROBE_SECONDS, *columns(rows)])
-        opened: list[Key] = cursor.fetchall()
-    for key in opened:
-        reason, error = opening[key]
-        # A person is needed to mend an account; a provider mends itself.
+    opened: list[tuple[Key, str, str]] = []
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_OPEN, [FIRST_PROBE_SECONDS, *columns(rows)])
+            found = cursor.fetchall()
+        for breaker_id, organization, project, family in found:
+            key = (organization, project, family)
+            reason, error = opening[key]
+            opened.append((key, reason, error))
+            # A person is needed to mend an account; a provider mends itself.
+            if reason != BreakerReason.UNAVAILABLE:
+                alerts.raise_held_back(
+                    organization_id=organization,
+                    project_id=project,
+                    breaker_id=breaker_id,
+                    family=family,
+                    reason=BreakerReason(reason).label,
+                    message=str(json.loads(error)["message"]),
+                )
+    for key, reason, error in opened:
         level = logging.WARNING if reason == BreakerReason.UNAVAILABLE else logging.ERROR
         logger.log(level, "calls of %s wait, %s: %s", _named(key), reason, error)
 

@@ -27,18 +27,6 @@ class RequestTooLarge(DomainError):
     code = "request_too_large"
 
 
-class IdempotencyKeyReused(DomainError):
-    """This Idempotency-Key was used before with another request. Use a new key for a new request."""
-
-    code = "idempotency_key_reused"
-
-
-class IdempotencyKeyInFlight(DomainError):
-    """A request with this Idempotency-Key is still being worked on. Repeat it in a moment to get its answer."""
-
-    code = "idempotency_key_in_flight"
-
-
 class BacklogFull(DomainError):
     """As many jobs of this project are queued as may be. Send it again when some of them have started."""
 

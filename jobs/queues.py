@@ -35,6 +35,12 @@ def queue_of(project: Project, family: str) -> UUID:
     return found
 
 
+def resume_short(organization_id: UUID) -> int:
+    """Ends the pauses of an organization's queues whose budget was short: a limit has changed. How many it were."""
+    short = Queue.objects.filter(project__organization=organization_id, waiting_on__reason="budget")
+    return short.exclude(retry_at=None).update(retry_at=None)
+
+
 def rate(starts_per_minute: Decimal, since: datetime | None, started: int, now: datetime) -> Decimal:
     """The mean of a queue's starts a minute, after so many more: older ones count the less, the longer ago they are."""
     kept = math.exp(-max(0.0, (now - since).total_seconds()) / RATE_SECONDS) if since else 0.0

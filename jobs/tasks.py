@@ -4,8 +4,9 @@ from uuid import UUID
 
 from celery import Task, shared_task
 
+from accounts import idempotency
 from jobs import dispatch as dispatching
-from jobs import execution, idempotency, reconciliation, recovery, waking
+from jobs import execution, queues, reconciliation, recovery, waking
 from jobs.background import adoption, looking
 from jobs.execution import engine as engines
 from jobs.recovery import decisions, looks
@@ -25,6 +26,12 @@ def call_model(self: Task, attempt_ids: list[str]) -> None:
 @shared_task
 def dispatch() -> None:
     dispatching.dispatch_in_turn()
+
+
+@shared_task
+def limits_changed(organization_id: str) -> None:
+    queues.resume_short(UUID(organization_id))
+    waking.wake()
 
 
 @shared_task

@@ -8,6 +8,7 @@ request had left: that is noted here, where the connection is handed over.
 import asyncio
 import socket
 import ssl
+import zlib
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,8 +24,13 @@ from jobs.crash_points import reach
 # Idle connections are dropped before the provider drops them: a call on one that is already closed would be in doubt.
 IDLE_SECONDS = 5.0
 LONG_BODY_BYTES = 2**18
-# The largest answer is some megabytes; one without end would take the worker with it, and everybody's calls.
+# The largest answer is some megabytes; one without end would take the worker with it, and everybody's calls. It holds
+# for what was sent and for what that unpacks to, which may be a thousand times as much.
 MOST_ANSWER_BYTES = 2**26
+# What zlib reads, and so all that is asked for, whatever else is installed beside us.
+PACKED_AS = ("gzip", "deflate")
+EITHER_FORMAT = zlib.MAX_WBITS | 32  # of gzip or of zlib, as the first bytes say
+UNPACKED_HEADERS = frozenset({b"content-encoding", b"content-length"})
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
 # (openai-python issue 3269): probes keep it alive and find out when it is not.
@@ -80,7 +86,14 @@ class Transport(httpx2.AsyncBaseTransport):
             request.method,
             str(request.url),
             # As they stand: the mapping would look for their encoding anew each time.
-            headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
+            headers=[
+                *(
+                    (name.decode("ascii"), value.decode("latin-1"))
+                    for name, value in request.headers.raw
+                    if name.lower() != b"accept-encoding"
+                ),
+                ("Accept-Encoding", ", ".join(PACKED_AS)),
+            ],
             # A long one in pieces, so that the calls of others go on between them.
             data=BytesIO(body) if len(body) > LONG_BODY_BYTES else body,
             allow_redirects=False,
@@ -88,9 +101,9 @@ class Transport(httpx2.AsyncBaseTransport):
             if sending.get() is not None:
                 reach("answering")
             said = await _whole(answer)
-        return httpx2.Response(
-            answer.status, headers=answer.raw_headers, stream=httpx2.ByteStream(said), request=request
-        )
+        # Read out of its compression here, where that has a bound: the client's own would unpack whatever comes.
+        headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in UNPACKED_HEADERS]
+        return httpx2.Response(answer.status, headers=headers, stream=httpx2.ByteStream(said), request=request)
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -108,14 +121,30 @@ def _trust() -> ssl.SSLContext:
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises HTTPError for one that does not end."""
+    """The body, unpacked. Raises HTTPError for one that does not end, and for one that cannot be unpacked."""
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {*PACKED_AS, "identity", ""}:
+        raise _refused(answer, f"the answer is packed as {encoding!r:.60}, which nobody asked for")
+    unpacking = zlib.decompressobj(EITHER_FORMAT) if encoding in PACKED_AS else None
     said = bytearray()
     async for piece in answer.content.iter_any():
-        said += piece
+        # One byte more than there may be tells that there are too many, and no more is ever unpacked.
+        room = MOST_ANSWER_BYTES + 1 - len(said)
+        try:
+            said += unpacking.decompress(piece, room) if unpacking else piece
+        except zlib.error as error:
+            raise _refused(answer, f"the answer cannot be unpacked: {error}") from error
         if len(said) > MOST_ANSWER_BYTES:
-            answer.close()
-            raise httpx2.ReadError(f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+            raise _refused(answer, f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+    if unpacking and said and not unpacking.eof:
+        raise httpx2.ReadError("the answer ends before it is whole")
     return bytes(said)
+
+
+def _refused(answer: aiohttp.ClientResponse, reason: str) -> httpx2.ReadError:
+    """The error of an answer that is not read any further; its connection is closed."""
+    answer.close()
+    return httpx2.ReadError(reason)
 
 
 def _kept_alive(address: Any) -> socket.socket:

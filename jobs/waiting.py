@@ -1,8 +1,11 @@
 """What a queued job waits for, as people and programs are told: with numbers, and when it may start."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
@@ -10,7 +13,7 @@ from billing.amounts import at_most
 from billing.models import Measure
 from billing.money import plain
 from jobs import workers
-from jobs.models import BreakerReason, Job
+from jobs.models import BreakerReason, Job, Queue
 from jobs.queues import rate
 from jobs.states import JobStatus
 
@@ -25,6 +28,22 @@ _AHEAD = """
         SELECT 1 FROM jobs_job WHERE queue_id = %s AND status = 'queued' AND run_after IS NULL
             AND (order_at, id) < (%s, %s) LIMIT %s
     ) AS ahead
+"""
+# The same for whole queues, of which a page shows many.
+MOST_SHOWN = 1000
+_IN_LINE = """
+    SELECT next.id, counted.count
+    FROM jobs_queue queue
+    CROSS JOIN LATERAL (
+        SELECT id FROM jobs_job WHERE queue_id = queue.id AND status = 'queued' AND run_after IS NULL
+        ORDER BY order_at, id LIMIT 1
+    ) AS next
+    CROSS JOIN LATERAL (
+        SELECT count(*) FROM (
+            SELECT 1 FROM jobs_job WHERE queue_id = queue.id AND status = 'queued' AND run_after IS NULL LIMIT %s
+        ) AS job
+    ) AS counted
+    WHERE queue.project_id = ANY(%s::uuid[])
 """
 
 
@@ -97,3 +116,48 @@ def _is_spent(told: dict[str, Any]) -> bool:
     if "resets_at" not in told:
         return False
     return Decimal(told["spent"]) + Decimal(told["required"]) > Decimal(told["limit"])
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLine:
+    """A queue that has jobs in line: how many (counted to one more than `MOST_SHOWN`), what the next one waits for.
+
+    `first_start` and `last_start` are when its next job and the last of those counted may start; None: nothing tells.
+    """
+
+    queue: Queue
+    jobs: int
+    since: datetime
+    told: dict[str, Any]
+    first_start: datetime | None
+    last_start: datetime | None
+
+
+def lines_in(project_ids: Collection[UUID], now: datetime) -> list[WaitingLine]:
+    """The queues of these projects that have jobs in line, the longest first. Five queries, however many there are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_LINE, [MOST_SHOWN + 1, list(project_ids)])
+        found = dict(cursor.fetchall())
+    if not found:
+        return []
+    jobs = Job.objects.select_related("queue", "project").in_bulk(list(found))
+    slots, in_use = workers.slots(now), workers.calls_in_flight()
+    lines = []
+    for pk, count in found.items():
+        job = jobs.get(pk)
+        told = waiting_on(job) if job else None
+        if job is None or told is None:
+            continue  # it has left the queue since
+        if slots == 0 and told["reason"] != "project_paused":
+            told = {"reason": "capacity"}
+        if told["reason"] == "capacity":
+            told |= {"slots": slots, "in_use": in_use}
+        first, last = (_expected_start(job, told, ahead, now) for ahead in (0, count - 1))
+        lines.append(WaitingLine(job.queue, count, job.queued_at, told, first, None if count > MOST_SHOWN else last))
+    return sorted(lines, key=lambda line: (-line.jobs, line.since))
+
+
+def pausing_in(project_ids: Collection[UUID]) -> int:
+    """How many queued jobs of these projects wait alone, for another try; counted to one more than `MOST_SHOWN`."""
+    alone = Job.objects.filter(status=JobStatus.QUEUED, run_after__isnull=False, project_id__in=project_ids)
+    return alone.order_by()[: MOST_SHOWN + 1].count()

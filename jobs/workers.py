@@ -13,9 +13,11 @@ from jobs.states import ATTEMPT_IN_FLIGHT
 # every two seconds, what it had is taken care of within fifteen.
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 11.0
-# Whoever listens for them comes as often. After a longer break than this nobody is dead before workers have had time to
-# be heard again: a database that is away keeps everybody silent. Shorter breaks are less than the silence, with a
-# heartbeat lost before and after.
+# One whose node has started another process needs less: that one was heard, so this one could have been.
+REPLACED_SECONDS = 5.0
+# Every worker that says it lives listens for the others, and so does the rescue. After a longer break than this nobody
+# is dead before workers have had time to be heard again: a database that is away keeps everybody silent. Shorter breaks
+# are less than the silence, with a heartbeat lost before and after.
 BREAK_SECONDS = 5.0
 
 _LISTEN = """
@@ -30,6 +32,14 @@ _LISTEN = """
 def process_name(node: str) -> str:
     """A name for this one process of a Celery node: started again, the node has another."""
     return f"{node[:90]}#{token_hex(4)}"
+
+
+def listen(now: datetime) -> datetime:
+    """Notes that workers could be heard at this instant; returns since when they could be, without a break."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTEN, {"now": now, "break": BREAK_SECONDS})
+        since: datetime = cursor.fetchone()[0]
+    return since
 
 
 def report(name: str, *, slots: int, now: datetime, is_stopping: bool = False) -> None:
@@ -53,14 +63,30 @@ def forget_silent(now: datetime) -> int:
 
 
 def dead(now: datetime) -> list[str]:
-    """The workers that nobody has heard of for long, though they could have been heard all that time."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LISTEN, {"now": now, "break": BREAK_SECONDS})
-        (since,) = cursor.fetchone()
+    """The workers that nobody has heard of for long, though they could have been heard all that time.
+
+    And those whose node has had another process since: where processes die one after the other, and the database with
+    them, nobody listens for long without a break.
+    """
     silent_since = now - timedelta(seconds=SILENCE_SECONDS)
-    if since > silent_since:
-        return []
-    return list(Worker.objects.filter(heard_at__lte=silent_since).values_list("name", flat=True))
+    unheard = set(Worker.objects.filter(heard_at__lte=silent_since).values_list("name", flat=True))
+    return sorted((unheard if listen(now) <= silent_since else set()) | _replaced(now))
+
+
+def _replaced(now: datetime) -> set[str]:
+    """The workers that were not heard again once another process of their node was.
+
+    One that still finishes its calls beside its successor is heard all along.
+    """
+    started: dict[str, datetime] = {}
+    rows = list(Worker.objects.values_list("name", "started_at", "heard_at"))
+    for name, started_at, _ in rows:
+        node = name.rpartition("#")[0]
+        started[node] = max(started_at, started.get(node, started_at))
+    latest = now - timedelta(seconds=REPLACED_SECONDS)
+    return {
+        name for name, _, heard_at in rows if (node := name.rpartition("#")[0]) and heard_at < started[node] <= latest
+    }
 
 
 def alive(now: datetime) -> "QuerySet[Worker]":

@@ -21,6 +21,7 @@ from billing.limits import Owner
 from billing.prices import price_on
 
 SEPTEMBER_2024 = date(2024, 9, 30)
+QUICK_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def _no_static_files(settings) -> None:
 @pytest.fixture(autouse=True)
 def _cheap_passwords(settings) -> None:
     """The cast has passwords that hardly a test uses, and a proper hash takes half a second."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.PASSWORD_HASHERS = QUICK_HASHERS
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _guardian: subprocess.Popen[bytes] | None = None
@@ -44,13 +44,58 @@ def _books_can_be_emptied_between_tests() -> Iterator[None]:
     flush = operations_of_postgresql.execute_sql_flush
 
     def flush_books_too(operations: Any, statements: Sequence[str]) -> None:
-        books = "billing_ledgerentry, billing_usagerecord, billing_closedmonth"
+        books = (
+            "billing_ledgerentry, billing_usagerecord, billing_closedmonth, accounts_auditentry, accounts_audittrail"
+        )
         before = ["SET LOCAL session_replication_role = replica", f"GRANT TRUNCATE ON {books} TO CURRENT_USER"]
         flush(operations, [*before, *statements, f"REVOKE TRUNCATE ON {books} FROM CURRENT_USER"])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operations_of_postgresql, "execute_sql_flush", flush_books_too)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _seeds_come_back_at_once() -> Iterator[None]:
+    """What the migrations seeded is put back after a flush by the server itself, from copies of its tables.
+
+    Django would save each of some hundred rows anew from JSON; that happens once, and what it left is copied.
+    """
+    creation = type(connection.creation)
+    read_back = creation.deserialize_db_from_string
+    copied: list[tuple[str, str]] = []
+
+    def put_back(self: Any, data: str) -> None:
+        if not copied:
+            read_back(self, data)
+            copied.extend(_copy_tables())
+            return
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            for table, columns in copied:
+                cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM seeds.{table}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(creation, "deserialize_db_from_string", put_back)
+        yield
+
+
+def _copy_tables() -> Iterator[tuple[str, str]]:
+    """Copies every table that has rows into the schema `seeds`; yields its name and the columns that can be written."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS seeds CASCADE")  # of an earlier run that kept its database
+        cursor.execute("CREATE SCHEMA seeds")
+        for table in connection.introspection.django_table_names(only_existing=True, include_views=False):
+            cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
+            if not cursor.fetchone()[0]:
+                continue
+            cursor.execute(f"CREATE TABLE seeds.{table} AS TABLE {table}")
+            cursor.execute(
+                "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'",
+                [table],
+            )
+            yield table, cursor.fetchone()[0]
 
 
 def pytest_unconfigure() -> None:

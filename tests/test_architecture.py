@@ -21,6 +21,8 @@ GENERATED = ("migrations",)
 SHARED_TABLES = {
     "accounts.Organization": "is the tenant",
     "accounts.User": "a person may be a member of several organizations",
+    "accounts.AuditEntry": "a price or a failed sign-in belongs to no organization",
+    "accounts.AuditTrail": "as its entries, and it outlives its organization",
     "accounts.UsageTier": "the provider's terms, the same for all",
     "accounts.RateLimit": "the provider's terms, the same for all",
     "billing.Price": "the provider's prices, the same for all",

@@ -10,7 +10,17 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, ReadOnlyInline, badge, list_of, page_of, short_id
+from accounts.admin.base import (
+    Capability,
+    Place,
+    ProjectFilter,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    badge,
+    list_of,
+    page_of,
+    short_id,
+)
 from billing.admin.money import amount_column, month_column, share, tokens_column, usd_column, window_in_words
 from billing.models import Budget, Hold, LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
@@ -51,6 +61,13 @@ class ModelFilter(admin.SimpleListFilter):
 
 @admin.register(Budget)
 class BudgetAdmin(ReadOnlyAdmin):
+    place = Place(
+        organization="organization",
+        projects=("project", "quota__project", "quota__api_key__project"),
+        teams=("quota__team",),
+        person="quota__member",
+    )
+    sees = Capability.SEE_SPEND
     list_display = (
         "owner",
         "organization",
@@ -126,6 +143,8 @@ class HoldInline(ReadOnlyInline):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE_SPEND
     list_display = (
         "short_reference",
         "state",
@@ -188,6 +207,8 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 @admin.register(Hold)
 class HoldAdmin(ReadOnlyAdmin):
+    place = Place(projects=("reservation__project",))
+    sees = Capability.SEE_SPEND
     list_display = ("reference", "state", hold_column, "budget_name", "reserved_at")
     list_filter = (
         "reservation__status",
@@ -230,6 +251,8 @@ class HoldAdmin(ReadOnlyAdmin):
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE_SPEND
     list_display = (
         "sequence",
         "kind",
@@ -260,6 +283,8 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnlyAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE_SPEND
     list_display = (
         "recorded_at",
         "model",

@@ -4,13 +4,16 @@ from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ReadOnlyAdmin, list_of
+from accounts.admin.base import Capability, Place, ReadOnlyAdmin, list_of
 from billing.admin.money import usd_column
+from billing.admin.statements import StatementPages
 from billing.models import ClosedMonth
 
 
 @admin.register(ClosedMonth)
-class ClosedMonthAdmin(ReadOnlyAdmin):
+class ClosedMonthAdmin(StatementPages, ReadOnlyAdmin):
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
     list_display = (
         "month",
         "organization",

@@ -6,35 +6,22 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Case, DecimalField, F, Field, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Greatest
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import BursarAdmin, badge, list_of
+from accounts.admin.base import BursarAdmin, Capability, Place, badge, list_of
+from accounts.audit import who
 from accounts.models import Organization
-from billing import books
 from billing.admin.money import amount_column, in_words, window_in_words
-from billing.budgets import account_of, open_accounts, recount, refresh_limits, state_of
+from billing.budgets import account_of, limit_now, refresh_limits, state_of
 from billing.clock import database_now
-from billing.limits import BudgetState, limit_of
-from billing.models import Budget, Hold, Price, Quota
-
-# The fields that decide what a quota counts. Whoever changes one of them has it counted anew.
-COUNTED = {
-    "scope",
-    "team",
-    "project",
-    "member",
-    "api_key",
-    "model",
-    "measure",
-    "window",
-    "starts_at",
-    "expires_at",
-}
+from billing.limits import BudgetState
+from billing.models import Budget, Hold, Price, Quota, QuotaRequest
+from billing.quotas import changes
 
 
 def refresh(organizations: Iterable[Organization]) -> None:
@@ -78,24 +65,36 @@ class MovesLimits(BursarAdmin):
 
 def state_now(quota: Quota, now: datetime) -> BudgetState:
     """How full a quota stands; counted where nothing was opened yet."""
-    limit = limit_of(quota, now)
+    limit = limit_now(quota, now)
     return state_of(limit, account_of(limit))
 
 
-def _binds_at(quota: Quota, now: datetime) -> bool:
-    has_begun = quota.starts_at is None or quota.starts_at <= now
-    return has_begun and (quota.expires_at is None or now < quota.expires_at)
-
-
-def _known_models() -> list[tuple[str, str]]:
+def _known_models(quotas: QuerySet[Quota]) -> list[tuple[str, str]]:
     """The models that have a price, and those that quotas name: a quota of a misspelt one would never bind."""
     priced = Price.objects.order_by().values_list("model", flat=True)
-    named = Quota.objects.order_by().exclude(model="").values_list("model", flat=True)
+    named = quotas.order_by().exclude(model="").values_list("model", flat=True)
     return [("", "Every model"), *((name, name) for name in sorted({*priced, *named}))]
 
 
+class QuotaForm(forms.ModelForm):
+    """Says beforehand what `changes` would refuse."""
+
+    def clean_expires_at(self) -> datetime | None:
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if "expires_at" in self.changed_data and expires_at is not None and expires_at <= database_now():
+            raise forms.ValidationError(changes.HAS_PASSED)
+        return expires_at
+
+
 @admin.register(Quota)
-class QuotaAdmin(MovesLimits):
+class QuotaAdmin(BursarAdmin):
+    service_records = True
+    form = QuotaForm
+    place = Place(
+        organization="organization", projects=("project", "api_key__project"), teams=("team",), person="member"
+    )
+    sees = Capability.SEE
+    changes = Capability.MANAGE_QUOTAS
     list_display = (
         "owner",
         "organization",
@@ -155,7 +154,8 @@ class QuotaAdmin(MovesLimits):
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "model":
-            return forms.ChoiceField(choices=_known_models, required=False, help_text=db_field.help_text)
+            seen = self.allowed(request, "view")
+            return forms.ChoiceField(choices=lambda: _known_models(seen), required=False, help_text=db_field.help_text)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quota]:
@@ -170,32 +170,27 @@ class QuotaAdmin(MovesLimits):
             remaining=Case(When(spent__isnull=False, then=remaining), output_field=DecimalField()),
         )
 
-    @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Quota, form: Any, change: bool) -> None:
-        """Counts the quota at once, and anew where it counts something else now, behind the lock of the money."""
-        books.lock([obj.organization_id])
-        super().save_model(request, obj, form, change)
-        if change and COUNTED.intersection(form.changed_data):
-            recount(obj)
-        now = database_now()
-        if _binds_at(obj, now):
-            open_accounts([limit_of(obj, now)])
+        if change:
+            fields = {name: form.cleaned_data[name] for name in form.changed_data}
+            changes.change(obj, fields, by=who(request))
+        else:
+            changes.create(obj, by=who(request))
 
-    @transaction.atomic
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:
-        # Before the row: a call that is being granted on it holds the book, and waits for the row.
-        books.lock([obj.organization_id])
-        super().delete_model(request, obj)
+        if changes.remove(obj, by=who(request)) is not None:
+            messages.info(request, f"{obj} was used, so it has ended now, and what was counted for it is kept.")
 
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Quota]) -> None:
-        books.lock(queryset.order_by().values_list("organization_id", flat=True))
-        super().delete_queryset(request, queryset)
+        # In one order, so that two of these cannot wait for each other.
+        for quota in queryset.order_by("organization_id", "pk"):
+            self.delete_model(request, quota)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """A quota takes its budgets and holds with it, which nobody may delete on pages of their own."""
         to_delete, counts, missing, protected = super().get_deleted_objects(objs, request)
-        own = {str(model._meta.verbose_name) for model in (Budget, Hold)}
+        own = {str(model._meta.verbose_name) for model in (Budget, Hold, QuotaRequest)}
         return to_delete, counts, missing - own, protected
 
     @admin.display(description="owner", ordering="project__name")
@@ -212,9 +207,9 @@ class QuotaAdmin(MovesLimits):
 
     @admin.display(description="now")
     def standing_now(self, quota: Quota) -> str:
-        quota = self.model._default_manager.get(pk=quota.pk)  # as it is stored: a refused form shows what was typed
+        quota = Quota.objects.get(pk=quota.pk)  # as it is stored: a refused form shows what was typed
         now = database_now()
-        if not _binds_at(quota, now):
+        if not changes.binds_at(quota, now):
             return "It does not bind now."
         state = state_now(quota, now)
         amounts = {

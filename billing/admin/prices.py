@@ -12,8 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import BursarAdmin, list_of
-from accounts.models import User
+from accounts import audit
+from accounts.admin.base import EVERYBODYS, BursarAdmin, Capability, list_of
+from accounts.models import AuditAction, User
 from billing import price_imports
 from billing.admin.money import dollars, usd_column
 from billing.admin.what_if import WhatIfPage
@@ -78,6 +79,9 @@ class PriceFileForm(forms.Form):
 class PriceAdmin(WhatIfPage, BursarAdmin):
     """A stored price keeps its figures: a new price is a new row, and one that was never used can be deleted."""
 
+    place = EVERYBODYS
+    sees = Capability.SEE
+
     form = PriceForm
     list_display = (
         "model",
@@ -119,10 +123,11 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         offered = {"may_import": self.has_import_permission(request), "may_ask_what_if": self.may_ask_what_if(request)}
-        return super().changelist_view(request, {**offered, **(extra_context or {})})
+        page: HttpResponse = super().changelist_view(request, {**offered, **(extra_context or {})})
+        return page
 
     def has_import_permission(self, request: HttpRequest) -> bool:
-        return self.has_add_permission(request) and self.has_change_permission(request)
+        return bool(self.has_add_permission(request) and self.has_change_permission(request))
 
     def import_page(self, request: HttpRequest) -> HttpResponse:
         """The form; after it what the file would change; after that the change. The preview carries the file along."""
@@ -152,7 +157,9 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
             return self._import_form(request, PriceFileForm(), faults=error.faults, file_name=file_name)
         assert isinstance(request.user, User)
         try:
-            plan = price_imports.apply(rows, request.POST["digest"], actor=request.user, origin=file_name)
+            plan = price_imports.apply(
+                rows, request.POST["digest"], actor=request.user, origin=file_name, by=audit.who(request)
+            )
         except (PreviewOutdated, ImportRefused) as error:
             self.message_user(request, str(error), messages.ERROR)
             return self._preview(request, error.plan, text, file_name)
@@ -198,6 +205,15 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         rows: list[PriceRow] = stored_rows()
+        audit.record(
+            AuditAction.EXPORTED,
+            "price",
+            "",
+            by=audit.who(request),
+            organization_id=None,
+            name="every price",
+            after={"rows": len(rows)},
+        )
         return _download(write_csv(rows), f"prices-{database_now():%Y-%m-%d}.csv")
 
     def _page(self, request: HttpRequest, template: str, title: str, shown: dict[str, Any]) -> HttpResponse:

@@ -8,14 +8,16 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, badge, list_of
+from accounts import access, audit
+from accounts.admin.base import Act, Capability, Place, ProjectFilter, ReadOnlyAdmin, badge, list_of
+from accounts.admin.scope import organizations_seen
 from accounts.errors import DomainError
 from accounts.models import Organization, Project
 from accounts.provider_accounts import account_of
@@ -36,12 +38,24 @@ from billing.reconciliation import decisions, runs
 from billing.reconciliation.decisions import State
 
 PER_PAGE = 50
+# Who sees what lies between an organization's books and its bill.
+RUNS = ("billing.view_reconciliationrun", Capability.SEE_SPEND)
 OUTCOME_BADGES = {"done": "good", "broken off": "bad", "under way": "busy", "waiting": "busy"}
 
 
 @admin.register(ReconciliationRun)
 class ReconciliationRunAdmin(ReadOnlyAdmin):
-    """The runs as rows, and the pages that people read."""
+    """The runs as rows, and the pages that people read.
+
+    What an account is billed that organizations share is for the staff: by role one sees an account of one's own.
+    """
+
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
+    acts = {
+        "ask": Act("billing.ask_reconciliation", Capability.REVIEW_SPEND),
+        "decide": Act("billing.decide_reconciliation", Capability.REVIEW_SPEND),
+    }
 
     list_display = ("asked_at", "account", "first_day", "end_day", "outcome", "origin", "actor", "failure")
     list_filter = ("origin", "organization")
@@ -91,27 +105,31 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         ]
 
     def has_ask_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.ask_reconciliation")
+        return self.may(request, "ask")
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.decide_reconciliation")
+        return self.may(request, "decide")
 
     def overview_page(self, request: HttpRequest) -> HttpResponse:
         """Every organization, each with its page."""
         self._require(self.has_view_permission(request))
-        organizations = Organization.objects.order_by("name", "pk")
+        organizations = organizations_seen(request, *RUNS).order_by("name", "pk")
         page = Paginator(organizations, PER_PAGE).get_page(request.GET.get("page"))
-        shown = {"page": page, "drift": dollars(decisions.drift_usd())}
+        drift = "" if self.is_by_role(request) else dollars(decisions.drift_usd())
+        shown = {"page": page, "drift": drift}
         return self._page(request, "reconciliation.html", "Provider's bill", shown)
 
     def month_page(self, request: HttpRequest, organization_id: UUID) -> HttpResponse:
         """One organization's month against the provider's bill."""
         self._require(self.has_view_permission(request))
-        organization = get_object_or_404(Organization, pk=organization_id)
+        organization = get_object_or_404(organizations_seen(request, *RUNS), pk=organization_id)
+        account = account_of(organization)
+        # What lies between the bill and all who share it may be any one's.
+        is_theirs = account.organization is not None or not self.is_by_role(request)
         month = _month(request)
-        found = comparison(organization, month)
+        found = comparison(organization, month, with_shared=is_theirs)
         kind, state = request.GET.get("kind", ""), request.GET.get("state", "")
-        last = ReconciliationRun.objects.filter(organization=account_of(organization).organization).first()
+        last = ReconciliationRun.objects.filter(organization=account.organization).first() if is_theirs else None
         shown = {
             "organization": organization,
             "month": month,
@@ -130,8 +148,8 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             "state": state,
             "last": last,
             "last_outcome": last and self.outcome(last),
-            "may_ask": self.has_ask_permission(request),
-            "may_decide": self.has_decide_permission(request),
+            "may_ask": self._may_with(request, "ask", organization),
+            "may_decide": self._may_with(request, "decide", organization),
         }
         title = f"Provider's bill of {organization}"
         return self._page(request, "reconciliation_month.html", title, shown)
@@ -139,7 +157,9 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def ask(self, request: HttpRequest, organization_id: UUID) -> HttpResponse:
         """Has a worker look at the month shown, up to today."""
         self._require(self.has_ask_permission(request))
-        organization = get_object_or_404(Organization, pk=organization_id)
+        organization = get_object_or_404(organizations_seen(request, *RUNS), pk=organization_id)
+        if not self._may_with(request, "ask", organization):
+            raise Http404("There is no account at the provider that is this organization's own.")
         month = _month(request)
         tomorrow = database_now().astimezone(UTC).date() + timedelta(days=1)
         user: Any = request.user
@@ -155,6 +175,8 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         """Says what an adjustment would book, and books it or accepts the difference on POST, with a reason."""
         self._require(self.has_decide_permission(request))
         rows = ReconciliationLine.objects.select_related("run", "organization", "project")
+        if not request.user.has_perm(self.acts["decide"].permission):
+            rows = rows.filter(run__organization__in=access.organizations(request.user, Capability.REVIEW_SPEND))
         line = get_object_or_404(rows, pk=line_id)
         projects = _projects_of(line)
         if request.method == "POST" and self._decide(request, line, projects):
@@ -184,15 +206,16 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         project = next((one for one in projects if str(one.pk) == request.POST.get("project")), None)
         is_adjustment = request.POST.get("decision") == "adjust"
         user: Any = request.user
+        by = audit.who(request)
         if not reason or (is_adjustment and project is None):
             self.message_user(request, "Nothing was done: give a reason and choose a project.", messages.ERROR)
             return False
         try:
             amount = Decimal(request.POST.get("amount", ""))
             if is_adjustment and project is not None:
-                decisions.adjust(line, project=project, amount_usd=amount, reason=reason, actor=user)
+                decisions.adjust(line, project=project, amount_usd=amount, reason=reason, actor=user, by=by)
             else:
-                decisions.accept(line, amount_usd=amount, reason=reason, actor=user)
+                decisions.accept(line, amount_usd=amount, reason=reason, actor=user, by=by)
         except (DomainError, InvalidOperation) as error:
             told = error.message if isinstance(error, DomainError) else "This is no amount."
             self.message_user(request, f"Nothing was done: {told}", messages.ERROR)
@@ -200,6 +223,13 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         done = f"{dollars(amount)} booked for {project}." if is_adjustment else f"{dollars(amount)} accepted."
         self.message_user(request, done, messages.SUCCESS)
         return True
+
+    def _may_with(self, request: HttpRequest, act: str, organization: Organization) -> bool:
+        """By role only with an account of the organization's own."""
+        if request.user.has_perm(self.acts[act].permission):
+            return True
+        is_own = account_of(organization).organization is not None
+        return is_own and access.may(request.user, Capability.REVIEW_SPEND, organization.pk)
 
     @staticmethod
     def _require(permission: bool) -> None:
@@ -241,6 +271,8 @@ def _back(line: ReconciliationLine, projects: list[Project]) -> str:
 
 @admin.register(ReconciledDay)
 class ReconciledDayAdmin(ReadOnlyAdmin):
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
     list_display = ("day", "organization", "is_settled", "looked_at", "run")
     list_filter = ("is_settled", "day", "organization")
     list_select_related = ("organization", "run__organization")
@@ -253,6 +285,9 @@ class ReconciledDayAdmin(ReadOnlyAdmin):
 @admin.register(ReconciliationLine)
 class ReconciliationLineAdmin(ReadOnlyAdmin):
     """Lines of every run, also of those that a later one replaced."""
+
+    place = Place(organization="run__organization")
+    sees = Capability.SEE_SPEND
 
     list_display = (
         "day",
@@ -275,6 +310,8 @@ class ReconciliationLineAdmin(ReadOnlyAdmin):
 
 @admin.register(ReconciliationDecision)
 class ReconciliationDecisionAdmin(ReadOnlyAdmin):
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
     list_display = (
         "decided_at",
         "kind",

@@ -104,12 +104,13 @@ class Comparison:
         return found
 
 
-def comparison(organization: Organization, month: Month) -> Comparison:
+def comparison(organization: Organization, month: Month, *, with_shared: bool = True) -> Comparison:
     """What holds for the month: the organization's lines, and those that it shares with others of its account."""
     account = account_of(organization)
+    theirs = Q(organization=organization) | Q(organization=None) if with_shared else Q(organization=organization)
     lines = list(
         current_lines()
-        .filter(Q(organization=organization) | Q(organization=None), run__organization=account.organization)
+        .filter(theirs, run__organization=account.organization)
         .filter(day__gte=month.first_day, day__lt=month.end_day)
         .select_related("project", "organization", "run")
         .order_by("day", "provider_project", "model", "kind")

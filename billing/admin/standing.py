@@ -39,7 +39,10 @@ class TierOverrideAdmin(MovesLimits, tiers.TierOverrideAdmin):
     @transaction.atomic
     def end(self, request: HttpRequest, queryset: QuerySet[TierOverride]) -> None:
         # The instant by which `refresh` reads them: a later one of this machine would still count them as open.
-        ended = self.end_open(request, queryset, database_now())
+        now = database_now()
+        ended = self.end_open(request, queryset, now)
         refresh(override.organization for override in queryset.select_related("organization"))
+        for override in ended:
+            self.audit(request, [override], before={"ends_at": override.ends_at}, after={"ends_at": now})
         level = messages.SUCCESS if ended else messages.WARNING
-        self.message_user(request, f"{ended} ended.", level)
+        self.message_user(request, f"{len(ended)} ended.", level)

@@ -14,7 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from accounts.admin.base import ReadOnlyAdmin, badge, link, list_of
+from accounts import audit
+from accounts.admin.base import Act, Capability, Place, ReadOnlyAdmin, badge, link, list_of
 from accounts.models import Organization
 from billing import verifications
 from billing.models import Book, Origin, Verification
@@ -37,6 +38,13 @@ def outcome_badge(verification: Verification) -> SafeString:
 class BookAdmin(ReadOnlyAdmin):
     """Shown only; beside it, whoever may has a book verified, and what is derived from it made anew."""
 
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
+    acts = {
+        "verify": Act("billing.verify_book", Capability.REVIEW_SPEND),
+        "repair": Act("billing.repair_book", None),
+    }
+
     list_display = ("organization", "lines", "seal", "last_verification", "verify_button")
     list_select_related = ("organization",)
     search_fields = ("organization__name", "organization__slug", "head_seal")
@@ -55,10 +63,10 @@ class BookAdmin(ReadOnlyAdmin):
         return names if self.has_verify_permission(request) else [name for name in names if name != "verify_button"]
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.verify_book")
+        return self.may(request, "verify")
 
     def has_repair_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.repair_book")
+        return self.may(request, "repair")
 
     @admin.display(description="lines", ordering="head_sequence")
     def lines(self, book: Book) -> str:
@@ -120,7 +128,7 @@ class BookAdmin(ReadOnlyAdmin):
         """The last outcome check by check, and those before it; looks again by itself while one is under way."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        book = _book_of(organization_id)
+        book = self._book_of(request, "view", organization_id)
         past = list(book.organization.verifications.select_related("actor")[:SHOWN])
         done = next((one for one in past if one.verified_at), None)
         shown = {
@@ -130,32 +138,37 @@ class BookAdmin(ReadOnlyAdmin):
             "checks": _by_check(done) if done else [],
             "lines_since": book.head_sequence - (done.lines or 0) if done else 0,
             "past": [(one, outcome_badge(one)) for one in past],
-            "may_verify": self.has_verify_permission(request),
-            "may_repair": self.has_repair_permission(request),
+            "may_verify": self.may(request, "verify", book),
+            "may_repair": self.may(request, "repair", book),
         }
         return self._page(request, "verification.html", f"Verification of the book of {book.organization}", book, shown)
 
     def verify(self, request: HttpRequest, organization_id: UUID) -> HttpResponse:
         if not self.has_verify_permission(request):
             raise PermissionDenied
-        self._ask(request, _book_of(organization_id).organization)
+        self._ask(request, self._book_of(request, "verify", organization_id).organization)
         return HttpResponseRedirect(reverse("admin:billing_book_verification", args=[organization_id]))
 
     def repair(self, request: HttpRequest, organization_id: UUID) -> HttpResponse:
         """Asks whether it is meant, and does it on POST."""
         if not self.has_repair_permission(request):
             raise PermissionDenied
-        book = _book_of(organization_id)
+        book = self._book_of(request, "repair", organization_id)
         if request.method != "POST":
             return self._page(request, "repair.html", f"Repair derived rows of {book.organization}?", book, {})
         if self._ask(request, book.organization, is_repair=True):
             self.log_change(request, book, "Had rollups and budgets made anew.")
         return HttpResponseRedirect(reverse("admin:billing_book_verification", args=[organization_id]))
 
+    def _book_of(self, request: HttpRequest, act: str, organization_id: UUID) -> Book:
+        """Raises Http404 where there is none with which the person may do this."""
+        found: Book = get_object_or_404(self.allowed(request, act).select_related("organization"), pk=organization_id)
+        return found
+
     def _ask(self, request: HttpRequest, organization: Organization, *, is_repair: bool = False) -> bool:
         """Has a worker do it: a long book takes longer than a page may. Whether one was told."""
         user: Any = request.user
-        asked = verifications.ask(organization, Origin.PAGE, actor=user, is_repair=is_repair)
+        asked = verifications.ask(organization, Origin.PAGE, actor=user, is_repair=is_repair, by=audit.who(request))
         handed_over = verifications.hand_over(asked)
         if not handed_over:
             self.message_user(request, f"{organization}: {asked.failure}", messages.ERROR)
@@ -172,11 +185,6 @@ class BookAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, f"admin/billing/{template}", {**common, **shown})
 
 
-def _book_of(organization_id: UUID) -> Book:
-    """Raises Http404 where the organization has none."""
-    return get_object_or_404(Book.objects.select_related("organization"), pk=organization_id)
-
-
 def _by_check(verification: Verification) -> list[tuple[str, dict[str, Any] | None]]:
     """Each check that was made, and the first difference that it found."""
     differences = {difference["check"]: difference for difference in verification.differences}
@@ -186,6 +194,8 @@ def _by_check(verification: Verification) -> list[tuple[str, dict[str, Any] | No
 
 @admin.register(Verification)
 class VerificationAdmin(ReadOnlyAdmin):
+    place = Place(organization="organization")
+    sees = Capability.SEE_SPEND
     list_display = ("asked_at", "organization", "outcome", "asked_by", "is_repair", "took", "lines", "head_seal")
     list_filter = ("origin", "is_repair", "organization")
     list_select_related = ("organization", "actor")

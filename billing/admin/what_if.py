@@ -13,7 +13,10 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from accounts.models import Organization, Project
+from accounts import audit
+from accounts.access import Capability
+from accounts.admin.scope import organizations_seen
+from accounts.models import AuditAction, Organization, Project
 from billing.admin.money import dollars
 from billing.clock import database_now
 from billing.models import Price, ServiceTier
@@ -23,6 +26,8 @@ from billing.rerating import Line, Report, Scenario, rerate
 from billing.rerating_tables import as_csv
 
 SHOWN_FAULTS = 20
+# Who may ask what an organization's calls would have cost.
+RECORDS = ("billing.view_usagerecord", Capability.SEE_SPEND)
 DAY = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
 
 
@@ -125,7 +130,7 @@ class WhatIfPage:
         ]
 
     def may_ask_what_if(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.view_usagerecord")
+        return request.user.has_perm(RECORDS[0]) or organizations_seen(request, *RECORDS).exists()
 
     def what_if_page(self, request: HttpRequest) -> HttpResponse:
         """Asks for the organization, then for the rest; then the report, or with `download` as CSV."""
@@ -133,9 +138,9 @@ class WhatIfPage:
             raise PermissionDenied
         asked = request.POST.get("organization") or request.GET.get("organization", "")
         if not asked:
-            organizations = Organization.objects.order_by("name")
+            organizations = organizations_seen(request, *RECORDS).order_by("name")
             return self._what_if(request, "What if", {"organizations": organizations})
-        organization = _organization(asked)
+        organization = _organization(request, asked)
         if request.method != "POST":
             form = WhatIfForm(organization, initial=_initial(request))
             return self._what_if(request, f"What if: {organization}", {"organization": organization, "form": form})
@@ -145,18 +150,31 @@ class WhatIfPage:
             given = form.cleaned_data
             report = rerate(organization, given["project"], given["start"], given["end"], given["scenario"])
             if "download" in request.POST:
+                self._record_export(request, report)
                 return _csv(report)
         shown = {"organization": organization, "form": form, "report": report, **(_shown(report) if report else {})}
         return self._what_if(request, f"What if: {organization}", shown)
+
+    @staticmethod
+    def _record_export(request: HttpRequest, report: Report) -> None:
+        audit.record(
+            AuditAction.EXPORTED,
+            "what_if",
+            report.organization.pk,
+            by=audit.who(request),
+            organization_id=report.organization.pk,
+            name=f"What if: {report.organization}",
+            after={"start": report.start, "end": report.end, "rows": len(report.lines)},
+        )
 
     def _what_if(self, request: HttpRequest, title: str, shown: dict[str, Any]) -> HttpResponse:
         common = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}
         return TemplateResponse(request, "admin/billing/what_if.html", {**common, **shown})
 
 
-def _organization(text: str) -> Organization:
+def _organization(request: HttpRequest, text: str) -> Organization:
     try:
-        return get_object_or_404(Organization, pk=UUID(text))
+        return get_object_or_404(organizations_seen(request, *RECORDS), pk=UUID(text))
     except ValueError as error:
         raise Http404("This is no organization's id.") from error
 

@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Project
-from billing.api.contract import ProjectView, UsdField, problems, read_query
+from billing.api.contract import UsdField, problems, read_query
+from billing.api.reconciliation_runs import ReconciliationAsking
 from billing.clock import database_now
 from billing.models import ReconciledDay, ReconciliationLine
 from billing.models.reconciliations import DifferenceKind
@@ -130,7 +131,9 @@ EXAMPLE = OpenApiExample(
 )
 
 
-class ReconciliationView(ProjectView):
+class ReconciliationView(ReconciliationAsking):
+    plain_key_methods = frozenset({"GET"})
+
     @extend_schema(
         operation_id="getReconciliation",
         summary="What the provider billed, against what the project spent",

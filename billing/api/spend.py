@@ -1,6 +1,8 @@
-"""`GET /spend`: what the key's project spent, when and on what, and how much of it was reasoning."""
+"""`GET /spend`: what was spent, when and on what, and how much of it was reasoning."""
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
@@ -10,13 +12,16 @@ from rest_framework.response import Response
 from billing.api.contract import CostSerializer, ProjectView, UsdField, problems, read_query
 from billing.clock import database_now
 from billing.periods import month_of
+from billing.reach import Reach, reach_of_key
 from billing.spend import GROUPINGS, SpendLine, lines, rows_between, total, total_of
 
 # Groupings whose values are rows with an id and a name; the others are their own names.
 OWNERS = ("project", "team", "member", "key")
 
 
-class SpendQuery(serializers.Serializer):
+class PeriodQuery(serializers.Serializer):
+    """The days that are asked for, and of whose spend. What a filter names and the key may not see is not there."""
+
     def get_fields(self) -> dict[str, serializers.Field]:
         # A method, because `from` is a word of Python and cannot be the name of an attribute.
         return {
@@ -24,12 +29,13 @@ class SpendQuery(serializers.Serializer):
             "to": serializers.DateField(
                 required=False, help_text="The UTC day after the last. Default: the end of this month."
             ),
-            "group_by": serializers.ListField(
-                child=serializers.ChoiceField(choices=[(name, name) for name in GROUPINGS]),
-                required=False,
-                default=list,
-                help_text="What to group by, separated by commas; nothing gives the total alone.",
+            "project": _several(serializers.UUIDField(), "Only these projects, by id."),
+            "team": _several(serializers.UUIDField(), "Only what projects spent while they belonged to these teams."),
+            "member": _several(
+                serializers.IntegerField(min_value=1, max_value=2**63 - 1), "Only these members, by id."
             ),
+            "key": _several(serializers.UUIDField(), "Only these API keys, by id."),
+            "model": _several(serializers.CharField(max_length=100), "Only these models."),
         }
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +45,28 @@ class SpendQuery(serializers.Serializer):
         if start >= end:
             message = f"The range from {start} to {end} has no day: `to` is exclusive and comes after `from`."
             raise serializers.ValidationError({"to": message})
-        return {"from": start, "to": end, "group_by": list(dict.fromkeys(attrs["group_by"]))}
+        return {**attrs, "from": start, "to": end}
+
+
+def _several(child: serializers.Field, help_text: str) -> serializers.ListField:
+    return serializers.ListField(child=child, required=False, default=list, help_text=help_text)
+
+
+class SpendQuery(PeriodQuery):
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {
+            **super().get_fields(),
+            "group_by": serializers.ListField(
+                child=serializers.ChoiceField(choices=[(name, name) for name in GROUPINGS]),
+                required=False,
+                default=list,
+                help_text="What to group by, separated by commas; nothing gives the total alone.",
+            ),
+        }
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        return {**attrs, "group_by": list(dict.fromkeys(attrs["group_by"]))}
 
 
 class SpendFiguresSerializer(serializers.Serializer):
@@ -138,23 +165,50 @@ EXAMPLE = OpenApiExample(
 class SpendView(ProjectView):
     @extend_schema(
         operation_id="getSpend",
-        summary="What the project spent",
-        description="Settled calls by the UTC day on which they were dispatched. Days ascend; otherwise the dearest "
-        "group comes first.",
+        summary="What was spent",
+        description="Settled calls by the UTC day of their dispatch: those of the key's project, and with a "
+        "management key all that its maker may see of the organization. Days ascend; otherwise the dearest group comes "
+        "first.",
         tags=["Spend and limits"],
         parameters=[SpendQuery],
         responses={200: SpendSerializer, **problems(400)},
         examples=[EXAMPLE],
     )
     def get(self, request: Request) -> Response:
-        """The spend of the key's project between two days, in total and by group."""
+        """The spend that the key may see between two days, in total and by group."""
         query = read_query(request, SpendQuery)
-        project = self.api_key.project
+        reach = reach_of_key(self.api_key)
         rows = rows_between(
-            query["from"], query["to"], query["group_by"], organization=project.organization_id, project=project.pk
+            query["from"],
+            query["to"],
+            query["group_by"],
+            organization=reach.organization_id,
+            **_filters(query, reach),
         )
         found = lines(rows, query["group_by"]) if query["group_by"] else []
         whole = total_of(found) if query["group_by"] else total(rows)
         return Response(
-            {**query, "total": figures(whole), "data": [{**group(line), **figures(line)} for line in found]}
+            {
+                **{name: query[name] for name in ("from", "to", "group_by")},
+                "total": figures(whole),
+                "data": [{**group(line), **figures(line)} for line in found],
+            }
         )
+
+
+def _filters(query: dict[str, Any], reach: Reach) -> dict[str, Any]:
+    """The filters as those of the columns of rollups. Of projects, only those within reach are left."""
+    named = {f"{GROUPINGS[name]}__in": query[name] for name in ("team", "member", "key", "model") if query[name]}
+    projects = within(query["project"], reach)
+    if projects is None:
+        return named
+    # One by equality, which is what the narrowest index answers.
+    of_projects = {"project": projects[0]} if len(projects) == 1 else {"project_id__in": projects}
+    return {**named, **of_projects}
+
+
+def within(projects: Sequence[UUID], reach: Reach) -> list[UUID] | None:
+    """The projects that are asked for, as far as they are within reach; None: all of the organization."""
+    if reach.projects is None:
+        return list(projects) or None
+    return [pk for pk in reach.projects if not projects or pk in projects]

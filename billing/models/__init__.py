@@ -1,6 +1,6 @@
 """The tables of `billing`, one noun a file."""
 
-from billing.models.alerts import Alert, AlertKind
+from billing.models.alerts import Alert, AlertKind, AlertSettings, Crossing
 from billing.models.budgets import Budget, Hold, Measure, Quota, Reservation, Scope, WindowKind
 from billing.models.closings import ClosedMonth
 from billing.models.entries import Book, LedgerEntry
@@ -11,17 +11,32 @@ from billing.models.reconciliations import (
     ReconciliationLine,
     ReconciliationRun,
 )
+from billing.models.requests import (
+    QuotaRequest,
+    RequestStatus,
+)
+from billing.models.reviews import (
+    ReviewAct,
+    ReviewedLine,
+    ReviewNote,
+    ReviewState,
+)
 from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
 from billing.models.usage import UsageRecord
 from billing.models.verifications import Origin, Verification
+from billing.models.webhooks import DeliveryStatus, EventType, WebhookDelivery, WebhookEndpoint, WebhookTry
 
 __all__ = [
     "Alert",
     "AlertKind",
+    "AlertSettings",
     "Book",
     "Budget",
     "ClosedMonth",
+    "Crossing",
     "DayRollup",
+    "DeliveryStatus",
+    "EventType",
     "Hold",
     "KeyRollup",
     "LedgerEntry",
@@ -31,16 +46,25 @@ __all__ = [
     "Price",
     "ProjectRollup",
     "Quota",
+    "QuotaRequest",
     "ReconciledDay",
     "ReconciliationDecision",
     "ReconciliationLine",
     "ReconciliationRun",
+    "RequestStatus",
     "Reservation",
+    "ReviewAct",
+    "ReviewNote",
+    "ReviewState",
+    "ReviewedLine",
     "Rollup",
     "Scope",
     "ServiceTier",
     "SpendRollup",
     "UsageRecord",
     "Verification",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookTry",
     "WindowKind",
 ]

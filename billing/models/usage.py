@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
+from django.db.models.functions import Cast
 from uuid_utils.compat import uuid7
 
 from accounts.models import Organization, Project
@@ -11,6 +12,12 @@ from billing.models.budgets import Reservation
 from billing.models.fields import UsdField, UsdPerMillionField
 from billing.models.prices import Price, ServiceTier
 from billing.money import usd
+
+# The UTC day on which the money of a record counts, as indexes and queries write it alike.
+UTC_DAY = Cast(
+    Func(F("booked_at"), template="(%(expressions)s AT TIME ZONE 'UTC')", output_field=models.DateTimeField()),
+    models.DateField(),
+)
 
 
 class UsageRecord(models.Model):
@@ -54,6 +61,8 @@ class UsageRecord(models.Model):
             models.Index(fields=["project", "-booked_at"]),
             models.Index(fields=["organization", "-booked_at"]),
             models.Index(fields=["-booked_at"]),
+            # The dearest calls of each day are found from its top, whatever else they are filtered by.
+            models.Index("organization", UTC_DAY, F("total_usd").desc(), name="dearest_records_of_a_day"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

@@ -17,6 +17,7 @@ class Origin(models.TextChoices):
     PAGE = "page", "admin"
     COMMAND = "command"
     NIGHTLY = "nightly"
+    API = "api", "API"
 
 
 class Verification(models.Model):

@@ -12,12 +12,16 @@ from uuid import UUID
 from django.db import models, transaction
 from django.db.models import F
 
-from accounts.models import Project, User
+from accounts import audit
+from accounts.audit import Who
+from accounts.models import AuditAction, Organization, Project, User
+from accounts.provider_accounts import ProviderAccount
 from billing import ledger
 from billing.clock import database_now
 from billing.errors import DifferenceChanged, NothingToDecide
 from billing.models import ReconciledDay, ReconciliationDecision, ReconciliationLine, ReconciliationRun
 from billing.models.reconciliations import TO_DECIDE, DecisionKind, DifferenceKind
+from billing.money import usd
 from billing.reconciliation.comparison import Line
 from billing.reconciliation.figures import ZERO, Cell
 
@@ -67,9 +71,22 @@ def drift_usd() -> Decimal:
     return total(standings(list(current_lines().filter(kind__in=TO_DECIDE))).values())
 
 
+def drift_of(account: ProviderAccount, organization: Organization) -> Decimal:
+    """The same for one organization: of its own lines, and of those that it shares with others of its account."""
+    mine = models.Q(organization=organization) | models.Q(organization=None)
+    lines = current_lines().filter(mine, run__organization=account.organization, kind__in=TO_DECIDE)
+    return total(standings(list(lines)).values())
+
+
 @transaction.atomic
 def adjust(
-    line: ReconciliationLine, *, project: Project, amount_usd: Decimal, reason: str, actor: User
+    line: ReconciliationLine,
+    *,
+    project: Project,
+    amount_usd: Decimal,
+    reason: str,
+    actor: User,
+    by: Who | None = None,
 ) -> ReconciliationDecision:
     """Books what is undecided of a difference into the open month of a project, as a person said.
 
@@ -83,14 +100,20 @@ def adjust(
         actor=actor,
         corrects=datetime(line.day.year, line.day.month, line.day.day, tzinfo=UTC),
     )
-    return _decide(line, DecisionKind.ADJUSTED, amount_usd, reason, actor, entry_id=entry.pk)
+    decision = _decide(line, DecisionKind.ADJUSTED, amount_usd, reason, actor, entry_id=entry.pk)
+    _record(decision, by, organization_id=project.organization_id)
+    return decision
 
 
 @transaction.atomic
-def accept(line: ReconciliationLine, *, amount_usd: Decimal, reason: str, actor: User) -> ReconciliationDecision:
+def accept(
+    line: ReconciliationLine, *, amount_usd: Decimal, reason: str, actor: User, by: Who | None = None
+) -> ReconciliationDecision:
     """Lets a difference stand: nothing is booked. Raises DifferenceChanged, NothingToDecide."""
     _require_undecided(line, amount_usd)
-    return _decide(line, DecisionKind.ACCEPTED, amount_usd, reason, actor)
+    decision = _decide(line, DecisionKind.ACCEPTED, amount_usd, reason, actor)
+    _record(decision, by, organization_id=line.organization_id or line.run.organization_id)
+    return decision
 
 
 def whose_difference_is_gone(run: ReconciliationRun, lines: Sequence[Line]) -> list[Line]:
@@ -149,6 +172,20 @@ def _decide(
         actor=actor,
         decided_at=database_now(),
         entry_id=entry_id,
+    )
+
+
+def _record(decision: ReconciliationDecision, by: Who | None, *, organization_id: UUID | None) -> None:
+    """In the audit trail of whom it is about, after the book's lock."""
+    audit.record(
+        AuditAction.DECIDED,
+        "reconciliation_line",
+        decision.line_id,
+        by=by or Who(user=decision.actor),
+        organization_id=organization_id,
+        name=f"{decision.day} {decision.model}",
+        after={"decision": decision.kind, "amount_usd": usd(decision.amount_usd), "entry": decision.entry_id},
+        reason=decision.reason,
     )
 
 

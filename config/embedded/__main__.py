@@ -56,12 +56,16 @@ def _arguments(given: list[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m config.embedded", description="Run Bursar on this machine alone.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("up", help="start Bursar and stay until Ctrl-C").set_defaults(command=_up)
+    up = commands.add_parser("up", help="start Bursar and stay until Ctrl-C")
+    up.add_argument("--demo-data", action="store_true", help="make three organizations with half a year behind them")
+    up.set_defaults(command=_up)
     demo = commands.add_parser("demo", help="start Bursar, run four jobs through it, show what they cost, stop")
     demo.set_defaults(command=_demo)
     test = commands.add_parser("test", help="all checks and tests, on servers of their own")
     test.set_defaults(command=_test)
     commands.add_parser("lint", help="the checks without the tests").set_defaults(command=_lint)
+    coverage = commands.add_parser("coverage", help="all tests, and which branches of the money and the work they take")
+    coverage.set_defaults(command=_coverage)
     bench = commands.add_parser("bench", help="the benchmarks, on servers with durable settings")
     bench.set_defaults(command=_bench)
     chaos = commands.add_parser("chaos", help="load on all of Bursar while its processes and servers are killed")
@@ -72,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     only = commands.add_parser("services", help="only PostgreSQL and Valkey, forgotten when stopped")
     only.add_argument("--json", action="store_true", help="print one JSON object, and stop when standard input ends")
     only.set_defaults(command=_services)
-    for passing_on, to in ((demo, "manage.py demo"), (test, "pytest"), (bench, "pytest"), (chaos, "pytest")):
+    passing = ((demo, "manage.py demo"), *((one, "pytest") for one in (test, coverage, bench, chaos)))
+    for passing_on, to in passing:
         passing_on.usage = f"python -m config.embedded {passing_on.prog.split()[-1]} [arguments for {to}]"
         passing_on.set_defaults(rest=[])
     return parser
@@ -97,7 +102,11 @@ def _up(arguments: argparse.Namespace) -> int:
             return PORT_TAKEN
         supervisor = Supervisor(stack.environment_of_checkout(os.environ, place), place.logs)
         try:
-            print(_welcome(stack.bring_up(supervisor, place, port), place), flush=True)
+            running = stack.bring_up(supervisor, place, port)
+            print(_welcome(running, place), flush=True)
+            if arguments.demo_data:
+                say("making the demo data")
+                supervisor.run_in_terminal([*stack.MANAGE, "seed_demo_data"])
             supervisor.watch()
         finally:
             say("stopping")
@@ -198,6 +207,10 @@ def _test(arguments: argparse.Namespace) -> int:
 
 def _lint(arguments: argparse.Namespace) -> int:
     return _check(checks.LINT, durable=False)
+
+
+def _coverage(arguments: argparse.Namespace) -> int:
+    return _check([checks.coverage(arguments.rest)], durable=False)
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ STAMP = VENV / "bursar.json"
 TOOLS = CHECKOUT / ".tools"
 RUNTIME = "requirements.txt"
 TESTS = "tests/requirements.txt"
-NEEDS_TESTS = {"test", "lint", "bench"}
+NEEDS_TESTS = {"test", "lint", "coverage", "bench", "chaos"}
 FITTING = ((3, 11), (3, 12), (3, 13))
 
 

@@ -34,6 +34,7 @@ Spoiled = Literal[
     "garbage",  # 200 and no JSON
     "html_200",
     "empty_object",  # 200 and {}
+    "gzip_bomb",  # the whole answer and a lot of blanks, packed into a thousandth of that
     "slow_body",  # headers, then a trickle
     "slow_headers",  # the headers themselves trickle
 ]

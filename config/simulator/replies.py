@@ -5,6 +5,7 @@ import json
 import math
 import random
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email.utils import formatdate
@@ -32,6 +33,8 @@ HTML_502 = (
     "<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
 )
 GARBAGE = b"upstream connect error or disconnect/reset before headers"
+# More than any client has reason to take.
+BOMB_MEGABYTES = 65
 WORDS_PER_CHUNK = 4
 _WORDS = {None: "null", True: "true", False: "false"}
 # Seeded by the system: ids must not repeat between runs, unlike answers.
@@ -170,16 +173,16 @@ async def spoil(http: web.Request, order: Order, fault: Fault, completion: Mappi
     match fault.kind:
         case kind if kind in ODD_USAGE_KINDS:
             return web.Response(body=json_bytes(_with_odd_usage(kind, completion)), headers=headers)
-        case "garbage":
-            return web.Response(body=GARBAGE, headers=headers)
+        case "garbage" | "empty_object":
+            return web.Response(body=GARBAGE if fault.kind == "garbage" else b"{}", headers=headers)
         case "html_200":
             return web.Response(text=HTML_502, headers={**headers, "content-type": "text/html; charset=UTF-8"})
         case "cut_in_the_body":
             return await _cut_half_way(http, json_bytes(completion), headers)
         case "slow_headers":
             return await _trickle_headers(http, headers, fault.bytes_per_second)
-        case "empty_object":
-            return web.Response(body=b"{}", headers=headers)
+        case "gzip_bomb":
+            return web.Response(body=_bomb(json_bytes(completion)), headers={**headers, "content-encoding": "gzip"})
         case "slow_body":
             return await _trickle(http, json_bytes(completion), headers, fault.bytes_per_second)
         case "hang":
@@ -224,6 +227,14 @@ def _with_odd_usage(kind: str, completion: Mapping[str, Any]) -> dict[str, Any]:
             cached = {"cached_tokens": spent["prompt_tokens"] + 1, "audio_tokens": 0}
             spent["prompt_tokens_details"] = cached
     return {**completion, "usage": spent}
+
+
+def _bomb(body: bytes) -> bytes:
+    """The body and blanks after it, which JSON allows, as gzip: who has no bound reads it all, and finds it fine."""
+    packing = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    blanks = b" " * 2**20
+    parts = [packing.compress(body), *(packing.compress(blanks) for _ in range(BOMB_MEGABYTES)), packing.flush()]
+    return b"".join(parts)
 
 
 async def _cut_half_way(http: web.Request, body: bytes, headers: Mapping[str, str]) -> NoReturn:

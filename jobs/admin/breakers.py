@@ -1,11 +1,12 @@
 """Breakers that are open: whose calls wait because the provider fails or refuses them, since when, and why."""
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, badge
+from accounts.admin.base import Act, Capability, Place, ProjectFilter, ReadOnlyAdmin, badge
 from jobs import breakers, waking
 from jobs.admin.words import error_in_words
 from jobs.models import Breaker, BreakerReason
@@ -13,6 +14,9 @@ from jobs.models import Breaker, BreakerReason
 
 @admin.register(Breaker)
 class BreakerAdmin(ReadOnlyAdmin):
+    place = Place(organization="organization", projects=("project",))
+    sees = Capability.SEE
+    acts = {"try": Act("jobs.change_breaker", Capability.MANAGE_PROJECTS)}
     actions = ("try_now",)
     list_display = ("models", "organization", "whose", "why", "said", "opened_at", "next_probe_at", "probes")
     list_filter = ("reason", "family", "organization", ("project", ProjectFilter))
@@ -24,7 +28,7 @@ class BreakerAdmin(ReadOnlyAdmin):
 
     def has_try_permission(self, request: HttpRequest) -> bool:
         """Trying is the one change there is, for whoever has the right to change; the page gives it to nobody."""
-        return request.user.has_perm("jobs.change_breaker")
+        return self.may(request, "try")
 
     @admin.display(description="models", ordering="family")
     def models(self, breaker: Breaker) -> str:
@@ -46,7 +50,9 @@ class BreakerAdmin(ReadOnlyAdmin):
     @admin.action(description="Let a call try now", permissions=["try"])
     def try_now(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
         chosen = list(queryset)
-        count = breakers.probe_soon(queryset)
+        with transaction.atomic():
+            count = breakers.probe_soon(queryset)
+            self.audit(request, chosen, after={"next_probe_at": "now"})
         waking.wake()
         for breaker in chosen:
             self.log_change(request, breaker, "Let a call try.")

@@ -7,8 +7,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
 
-from accounts.admin.base import BursarAdmin, badge, list_of
+from accounts.admin.base import EVERYBODYS, BursarAdmin, Capability, SeenWithOwner, badge, list_of
 from jobs.models import LanguageModel, ModelSnapshot
 
 
@@ -20,7 +21,7 @@ class SnapshotFormSet(forms.BaseInlineFormSet):
             raise forms.ValidationError("One snapshot at most is current: the one that the alias answers with.")
 
 
-class SnapshotInline(admin.TabularInline):
+class SnapshotInline(SeenWithOwner, TabularInline):
     model = ModelSnapshot
     formset = SnapshotFormSet
     extra = 0
@@ -28,6 +29,8 @@ class SnapshotInline(admin.TabularInline):
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(BursarAdmin):
+    place = EVERYBODYS
+    sees = Capability.SEE
     list_display = (
         "name",
         "state",

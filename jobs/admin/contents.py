@@ -5,17 +5,21 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, page_of
-from jobs.models import IdempotencyRecord, JobContent
+from accounts.admin.base import Capability, Place, ProjectFilter, ReadOnlyAdmin, page_of
+from accounts.models import AuditAction, IdempotencyRecord
+from jobs.models import JobContent
 
 
 @admin.register(JobContent)
 class JobContentAdmin(ReadOnlyAdmin):
-    """For superusers only, and one at a time: no list shows content, and no search looks into it."""
+    """Of the staff for superusers only, and one at a time: no list shows content, and no search looks into it."""
+
+    place = Place(projects=("job__project",))
+    sees = Capability.SEE_CONTENT
 
     list_display = ("job_id", "organization", "project", "asked_model", "status", "queued_at")
     list_filter = ("job__status", "job__queued_at", "job__organization", ("job__project", ProjectFilter))
@@ -25,11 +29,16 @@ class JobContentAdmin(ReadOnlyAdmin):
     ordering = ("-job_id",)
     fields = ("job_page", "asked", "answered")
 
-    def has_view_permission(self, request: HttpRequest, obj: JobContent | None = None) -> bool:
+    def _by_django(self, request: HttpRequest, act: str) -> bool:
         return request.user.is_active and request.user.is_superuser
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Whoever looks is on record before anything is shown."""
+        content: JobContent | None = context.get("original")
+        if content is not None:
+            self.audit(request, [content], AuditAction.VIEWED)
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[JobContent]:
         found: QuerySet[JobContent] = super().get_queryset(request)
@@ -72,6 +81,9 @@ class JobContentAdmin(ReadOnlyAdmin):
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
     """Without the stored body, which repeats an answer and would show it to everybody here."""
+
+    place = Place(projects=("project",))
+    sees = Capability.SEE
 
     list_display = ("key", "project", "response_status", "created_at")
     list_filter = ("response_status", "created_at", ("project", ProjectFilter))

@@ -5,13 +5,15 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, badge, list_of, page_of, short_id
+from accounts import audit
+from accounts.admin.base import Act, Capability, Place, ProjectFilter, ReadOnlyAdmin, badge, list_of, page_of, short_id
 from billing.admin.money import dollars, usd_column
 from billing.models import Reservation
 from jobs.admin.words import error_in_words
@@ -42,6 +44,9 @@ CONSEQUENCES = {
 
 @admin.register(Doubt)
 class DoubtAdmin(ReadOnlyAdmin):
+    place = Place(projects=("attempt__job__project",))
+    sees = Capability.SEE_SPEND
+    acts = {"decide": Act("jobs.change_doubt", Capability.REVIEW_SPEND)}
     actions = ("look_up_now", "presume_spent", "release", "run_again")
     list_display = (
         "attempt_id_short",
@@ -69,7 +74,7 @@ class DoubtAdmin(ReadOnlyAdmin):
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Deciding is the one change there is, for whoever has the right to change; the page gives it to nobody."""
-        return request.user.has_perm("jobs.change_doubt")
+        return self.may(request, "decide")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Doubt]:
         found: QuerySet[Doubt] = super().get_queryset(request)
@@ -121,7 +126,12 @@ class DoubtAdmin(ReadOnlyAdmin):
     @admin.action(description="Look up at the provider now", permissions=["decide"])
     def look_up_now(self, request: HttpRequest, queryset: QuerySet[Doubt]) -> None:
         """The next round, seconds from now, looks those up that the provider was asked to keep."""
-        due = sum(decisions.look_up_now(doubt.pk) for doubt in queryset[:MOST_AT_ONCE])
+        due = 0
+        for doubt in queryset[:MOST_AT_ONCE]:
+            with transaction.atomic():
+                if decisions.look_up_now(doubt.pk):
+                    self.audit(request, [doubt], after={"next_look_at": "now"})
+                    due += 1
         self.message_user(
             request, f"{due} will be looked up in a moment.", messages.SUCCESS if due else messages.WARNING
         )
@@ -149,7 +159,7 @@ class DoubtAdmin(ReadOnlyAdmin):
         chosen = list(queryset.filter(status=DoubtStatus.OPEN)[:MOST_AT_ONCE])
         decided = 0
         for doubt in chosen:
-            if decide(doubt.pk, reason=reason, actor=request.user):
+            if decide(doubt.pk, reason=reason, actor=request.user, by=audit.who(request)):
                 self.log_change(request, doubt, f"{action.replace('_', ' ')}: {reason}"[:500])
                 decided += 1
         kept = queryset.count() - decided

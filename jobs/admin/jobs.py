@@ -3,15 +3,28 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, ReadOnlyInline, badge, link, list_of, short_id
+from accounts.admin.base import (
+    Act,
+    Capability,
+    Place,
+    ProjectFilter,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    badge,
+    link,
+    list_of,
+    short_id,
+)
 from billing.admin.money import usd_column
 from billing.models import Reservation, UsageRecord
+from jobs.admin.dashboard.pages import DashboardPages
 from jobs.admin.words import error_in_words, reasoning_share, usage_in_words, waiting_in_words
 from jobs.cancellation import cancel
 from jobs.errors import NotCancellable
@@ -107,7 +120,10 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(DashboardPages, ReadOnlyAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE
+    acts = {"cancel": Act("jobs.change_job", Capability.SUBMIT)}
     actions = ("cancel_queued",)
     inlines = (AttemptInline,)
     list_display = (
@@ -171,7 +187,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Cancelling is the one change there is, for whoever has the right to change; the page gives it to nobody."""
-        return request.user.has_perm("jobs.change_job")
+        return self.may(request, "cancel")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         found: QuerySet[Job] = super().get_queryset(request)
@@ -217,7 +233,11 @@ class JobAdmin(ReadOnlyAdmin):
         cancelled = 0
         for job in queryset.filter(status=JobStatus.QUEUED)[:MOST_CANCELLED_AT_ONCE]:
             try:
-                cancel(job)
+                with transaction.atomic():
+                    cancel(job)
+                    self.audit(
+                        request, [job], before={"status": JobStatus.QUEUED}, after={"status": JobStatus.CANCELLED}
+                    )
             except NotCancellable:
                 continue  # the dispatcher was first
             self.log_change(request, job, "Cancelled.")

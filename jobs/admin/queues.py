@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.admin.base import ProjectFilter, ReadOnlyAdmin, list_of, page_of
+from accounts.admin.base import Capability, Place, ProjectFilter, ReadOnlyAdmin, list_of, page_of
 from jobs.admin.words import told_in_words
 from jobs.models import Job, Queue
 from jobs.queues import rate
@@ -42,6 +42,8 @@ class InLineFilter(admin.SimpleListFilter):
 
 @admin.register(Queue)
 class QueueAdmin(ReadOnlyAdmin):
+    place = Place(projects=("project",))
+    sees = Capability.SEE
     list_display = ("queue", "organization", "family", "queued", "since", "waits_for", "per_minute", "weight")
     list_filter = (InLineFilter, "family", "project__organization", ("project", ProjectFilter))
     search_fields = ("family", "project__name", "project__slug", "project__organization__name")

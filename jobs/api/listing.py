@@ -10,8 +10,8 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
+from accounts.api.fields import InstantField
 from billing.api.contract import read_query
-from jobs.api.submission import InstantField
 from jobs.models import Job
 from jobs.states import JobStatus
 

@@ -1,6 +1,5 @@
 """Jobs over HTTP: submit, list, look at, cancel."""
 
-import json
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -8,45 +7,23 @@ from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.json_body import ExactJSONParser
+from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
+from accounts.idempotency import Answer
 from billing.api.contract import ProjectView, page_of, problems
 from billing.clock import database_now
 from jobs import cancellation, submission
 from jobs.api import examples
 from jobs.api.attempts import AttemptSerializer, attempts_of
-from jobs.api.idempotency_key import MAX_CHARACTERS, idempotency_key
-from jobs.api.json_body import ExactJSONParser
 from jobs.api.listing import JobQuery, read_page
 from jobs.api.representation import JobSerializer, job_as_sent
 from jobs.api.submission import SubmissionDocumentation, read_submission
-from jobs.idempotency import Answer, fingerprint_of, run_once
 from jobs.models import Job
 
 TAGS = ["Jobs"]
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    description=f"1 to {MAX_CHARACTERS} printable ASCII characters, bare or quoted. The request is done once, however "
-    "often it is sent with the same key; a repetition gets the first answer again.",
-)
-REPLAYED = OpenApiParameter(
-    "Idempotent-Replayed",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    response=[202],
-    description="`true` on the answer to a repetition.",
-)
-LOCATION = OpenApiParameter(
-    "Location",
-    OpenApiTypes.URI,
-    OpenApiParameter.HEADER,
-    response=[202],
-    description="Where the job is to be looked at.",
-)
 METADATA = OpenApiParameter(
     "metadata[key]", OpenApiTypes.STR, description="Jobs with this pair in their metadata; several must all be there."
 )
@@ -62,26 +39,18 @@ class JobsView(ProjectView):
         "at the job until its status is final.",
         tags=TAGS,
         request=SubmissionDocumentation,
-        parameters=[IDEMPOTENCY_KEY, REPLAYED, LOCATION],
+        parameters=[IDEMPOTENCY_KEY, replayed(202), location(202, "Where the job is to be looked at.")],
         responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422, 429)},
         examples=[examples.SUBMISSION, examples.QUEUED, examples.OVER_LIMIT],
     )
     def post(self, request: Request) -> HttpResponse:
         """202 and the queued job; the same answer again for a repetition under the same Idempotency-Key."""
-        key = idempotency_key(request)
         wanted = read_submission(request.data)
 
         def submit() -> Answer:
-            job = submission.submit(self.api_key, wanted)
-            # Kept as text, because PostgreSQL's JSON would give the members back in another order.
-            return Answer(202, JSONRenderer().render(job_as_sent(job)).decode())
+            return Answer(202, text_of(job_as_sent(submission.submit(self.api_key, wanted))))
 
-        answer = run_once(self.api_key.project, key, fingerprint_of("POST", request.path, request.body), submit)
-        response = HttpResponse(answer.body, status=answer.status, content_type="application/json")
-        response["Location"] = request.build_absolute_uri(f"{request.path}/{json.loads(answer.body)['id']}")
-        if answer.is_replay:
-            response["Idempotent-Replayed"] = "true"
-        return response
+        return answer_once(request, submit)
 
     @extend_schema(
         operation_id="listJobs",

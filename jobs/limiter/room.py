@@ -43,6 +43,10 @@ class Level:
             ready = max(ready, first + (max(0.0, self.used - (first - self.at) * drain) + amount - capacity) / drain)
         return ready
 
+    def used_at(self, now: float) -> float:
+        """What is used of it at an instant (ms), others included as far as they are expected: 0 to the limit."""
+        return min(max(self.used - (now - self.at) * (self.rate - self.forecast), 0.0), self.limit)
+
 
 @dataclass(frozen=True, slots=True)
 class Room:

@@ -4,7 +4,6 @@ from jobs.models.attempts import Attempt
 from jobs.models.breakers import Breaker, BreakerReason
 from jobs.models.catalogue import LanguageModel, ModelSnapshot
 from jobs.models.doubts import Doubt
-from jobs.models.idempotency import IdempotencyRecord
 from jobs.models.jobs import Job, JobContent
 from jobs.models.queues import Queue, Share
 from jobs.models.workers import Watch, Worker
@@ -14,7 +13,6 @@ __all__ = [
     "Breaker",
     "BreakerReason",
     "Doubt",
-    "IdempotencyRecord",
     "Job",
     "JobContent",
     "LanguageModel",

@@ -25,7 +25,7 @@ class Worker(models.Model):
 
 
 class Watch(models.Model):
-    """Since when somebody has listened to the workers without a break. One row.
+    """Since when workers could be heard without a break: somebody reached the database all that time. One row.
 
     While the database is away nobody can say that they live, and nobody listens either.
     """

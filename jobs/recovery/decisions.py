@@ -9,7 +9,9 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from accounts.models import DoubtPolicy, User
+from accounts import audit
+from accounts.audit import SERVICE, Who
+from accounts.models import AuditAction, DoubtPolicy, User
 from billing import ledger
 from billing.clock import database_now
 from billing.models import UsageRecord
@@ -59,12 +61,12 @@ def decide_by_policy() -> int:
 
 
 @transaction.atomic
-def presume_spent(attempt_id: UUID, *, reason: str, actor: User | None = None) -> bool:
+def presume_spent(attempt_id: UUID, *, reason: str, actor: User | None = None, by: Who | None = None) -> bool:
     """Settles an attempt in doubt at its bound; its job has failed. False where it is not in doubt any more."""
     attempt = _taken(attempt_id)
     if attempt is None:
         return False
-    record = _settle_at_bound(attempt, DoubtStatus.PRESUMED_SPENT, reason, actor)
+    usage = _settle_at_bound(attempt, DoubtStatus.PRESUMED_SPENT, reason, actor)
     error = {
         "code": "answer_lost",
         "type": "in_doubt",
@@ -78,31 +80,33 @@ def presume_spent(attempt_id: UUID, *, reason: str, actor: User | None = None) -
         come_from=[JobStatus.IN_DOUBT],
         finished_at=database_now(),
         error=error,
-        input_usd=record.input_usd,
-        cached_input_usd=record.cached_input_usd,
-        output_usd=record.output_usd,
-        reasoning_usd=record.reasoning_usd,
-        total_usd=record.total_usd,
+        input_usd=usage.input_usd,
+        cached_input_usd=usage.cached_input_usd,
+        output_usd=usage.output_usd,
+        reasoning_usd=usage.reasoning_usd,
+        total_usd=usage.total_usd,
     )
     assert moved, "a job whose open attempt is in doubt is in doubt"
+    _record(attempt, DoubtStatus.PRESUMED_SPENT, reason, actor, by)
     reach("decision.written")
     return True
 
 
 @transaction.atomic
-def run_again(attempt_id: UUID, *, reason: str, actor: User | None = None) -> bool:
+def run_again(attempt_id: UUID, *, reason: str, actor: User | None = None, by: Who | None = None) -> bool:
     """Settles an attempt in doubt at its bound and queues its job again, which may pay twice."""
     attempt = _taken(attempt_id)
     if attempt is None:
         return False
     _settle_at_bound(attempt, DoubtStatus.RERUN, reason, actor)
     _queue_again(attempt.job)
+    _record(attempt, DoubtStatus.RERUN, reason, actor, by)
     reach("decision.written")
     return True
 
 
 @transaction.atomic
-def release(attempt_id: UUID, *, reason: str, actor: User) -> bool:
+def release(attempt_id: UUID, *, reason: str, actor: User, by: Who | None = None) -> bool:
     """Gives the hold of an attempt in doubt back and queues its job again: a person knows that it was not billed."""
     attempt = _taken(attempt_id)
     if attempt is None:
@@ -110,6 +114,7 @@ def release(attempt_id: UUID, *, reason: str, actor: User) -> bool:
     ledger.release(attempt_id, reason=reason, actor=actor)
     _close(attempt, DoubtStatus.RELEASED, reason, actor)
     _queue_again(attempt.job)
+    _record(attempt, DoubtStatus.RELEASED, reason, actor, by)
     reach("decision.written")
     return True
 
@@ -140,6 +145,21 @@ def _close(attempt: Attempt, status: DoubtStatus, reason: str, actor: User | Non
     now = database_now()
     move_attempt(attempt.pk, to=AttemptStatus.RESOLVED, come_from=AttemptStatus.IN_DOUBT, finished_at=now)
     doubts.close([attempt.pk], status, now, reason=reason[:500], actor=actor)
+
+
+def _record(attempt: Attempt, status: DoubtStatus, reason: str, actor: User | None, by: Who | None) -> None:
+    """In the audit trail, after the book's lock. Without an actor the project's policy has decided."""
+    audit.record(
+        AuditAction.DECIDED,
+        "doubt",
+        attempt.pk,
+        by=by or (Who(user=actor) if actor else SERVICE),
+        organization_id=attempt.job.organization_id,
+        name=f"attempt {attempt.number} of job {attempt.job_id}",
+        before={"status": DoubtStatus.OPEN},
+        after={"status": status},
+        reason=reason,
+    )
 
 
 def _queue_again(job: Job) -> None:

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import api_keys, remembered
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Membership, Role, User
 from tests.accounts.rows import text_of
 
 MOMENT = timedelta(microseconds=1)
@@ -62,6 +62,24 @@ def test_a_key_whose_rows_are_remembered_is_refused_at_once_when_it_is_good_no_m
     owner.is_active = False
     owner.save()
     assert api_keys.find(orphaned.secret, now) is None
+
+
+def test_a_key_ends_with_its_makers_membership_in_its_own_organization(issued, owner, project, bob):
+    now = timezone.now()
+    Membership.objects.create(organization=bob.organization, user=owner)
+    mine = Membership.objects.filter(user=owner, organization=project.organization)
+    mine.update(role=Role.VIEWER)
+    assert api_keys.find(issued.secret, now) == issued.api_key  # any role is one
+    mine.delete()
+    assert api_keys.find(issued.secret, now) is None
+    Membership.objects.create(organization=project.organization, user=owner)
+    assert api_keys.find(issued.secret, now) == issued.api_key
+
+
+def test_keys_that_the_services_own_staff_made_need_no_membership(project):
+    staff = User.objects.create_user("staff@bursar.example", is_staff=True)
+    issued = api_keys.issue(project, name="made for them", created_by=staff)
+    assert api_keys.find(issued.secret, timezone.now()) == issued.api_key
 
 
 def test_nothing_else_finds_it(issued):

@@ -1,5 +1,6 @@
 """`Authorization: Bearer bk_live_...`: who a request acts for, and what a stranger learns."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,15 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from accounts import api_keys
+from accounts import api_keys, log_context
 from accounts.authentication import ApiKeyAuthentication, ApiKeyScheme
+
+
+@pytest.fixture(autouse=True)
+def _as_within_a_request() -> Iterator[None]:
+    """What is learnt of the caller for the log is forgotten afterwards."""
+    with log_context.about():
+        yield
 
 
 def authenticate(header: str | None):

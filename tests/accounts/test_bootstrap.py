@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
+from django.test import RequestFactory
 from django.utils import timezone
 
 from accounts import api_keys
@@ -54,7 +55,9 @@ def test_the_first_run_makes_all_that_a_start_needs():
     found = api_keys.find(start["api_key"], timezone.now())
     assert str(found.project_id) == start["project"]
     assert start["api_key"].startswith(start["api_key_prefix"])
-    owner = authenticate(username=start["owner_email"], password=start["owner_password"])
+    owner = authenticate(
+        RequestFactory().post("/admin/login/"), username=start["owner_email"], password=start["owner_password"]
+    )
     assert owner.is_staff
     assert organization.memberships.get().user == owner
     assert organization.memberships.get().role == "owner"
@@ -198,7 +201,9 @@ def test_a_password_for_a_new_owner_may_come_from_the_file(tmp_path):
     path = tmp_path / "credentials.json"
     path.write_text('{"owner_password": "chosen by the deployment"}')
     assert run_json("--credentials-file", str(path))["owner_password"] == "chosen by the deployment"
-    assert authenticate(username="owner@example.com", password="chosen by the deployment")
+    assert authenticate(
+        RequestFactory().post("/admin/login/"), username="owner@example.com", password="chosen by the deployment"
+    )
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):

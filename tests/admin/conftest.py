@@ -1,5 +1,6 @@
 """People who sign in to the admin, and a world that has one row at least of every model."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,13 @@ from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import strip_tags
 from uuid_utils.compat import uuid7
 
+from accounts.audit import SERVICE
 from accounts.models import (
     AdminCredential,
+    IdempotencyRecord,
     Organization,
     Project,
     ProjectRateLimit,
@@ -27,14 +31,24 @@ from accounts.provider_accounts import account_of
 from billing import alerts, ledger, verifications
 from billing.clock import database_now
 from billing.limits import Owner
-from billing.models import ClosedMonth, Origin, Price, Quota, UsageRecord
+from billing.models import (
+    AlertSettings,
+    ClosedMonth,
+    Origin,
+    Price,
+    Quota,
+    ReviewedLine,
+    UsageRecord,
+)
 from billing.models.reconciliations import DifferenceKind
 from billing.pricing import Tokens
+from billing.quotas import asking
 from billing.reconciliation import decisions, runs
 from billing.reconciliation.bills import BilledCost, BilledUsage, ProviderBill
 from billing.reconciliation.figures import Figures
+from billing.webhooks import endpoints
 from jobs import workers
-from jobs.models import Attempt, Breaker, BreakerReason, Doubt, IdempotencyRecord, Job, JobContent
+from jobs.models import Attempt, Breaker, BreakerReason, Doubt, Job, JobContent
 from jobs.queues import queue_of
 from jobs.states import AttemptStatus, DoubtStatus, JobStatus
 
@@ -49,6 +63,12 @@ class Finished:
     job: Job
     attempt: Attempt
     record: UsageRecord
+
+
+def cells(page: str, column: str) -> list[str]:
+    """The texts in a column of a list, from top to bottom."""
+    found = re.findall(rf'<t[dh] class="field-{column}[ "][^>]*>(.*?)</t[dh]>', page, re.DOTALL)
+    return [strip_tags(cell).strip() for cell in found]
 
 
 def sign_in(user: User) -> Client:
@@ -197,9 +217,14 @@ def compare_with_bill(organization: Organization, *usd: str) -> None:
 
 @pytest.fixture
 def world(organization: Organization, owner: User, api_key, finished: Finished) -> Finished:
+    return fill_world(organization, owner, finished)
+
+
+def fill_world(organization: Organization, owner: User, finished: Finished) -> Finished:
     """One row at least of every model, beside what the migrations seed."""
     Team.objects.create(organization=organization, name="Numbers")
-    make_quota(finished.job.project, "100")
+    quota = make_quota(finished.job.project, "100")
+    asking.ask(quota, Decimal(5), reason="the evaluation", asked_by=owner, by=SERVICE)
     ProjectRateLimit.objects.create(project=finished.job.project, model="o1-preview", requests_per_minute=10)
     TierOverride.objects.create(organization=organization, tier=5, reason="agreed by contract", actor=owner)
     ClosedMonth.objects.create(
@@ -224,6 +249,13 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
         error={"status": 500, "code": None, "message": "The server had an error"},
         opened_at=timezone.now(),
         next_probe_at=timezone.now(),
+    )
+    ReviewedLine.objects.create(
+        organization=organization,
+        project=finished.job.project,
+        month=timezone.now().date().replace(day=1),
+        model="o1-preview",
+        changed_at=timezone.now(),
     )
     credential = ProviderCredential(organization=organization, provider_organization_id="org-1")
     credential.api_key = "sk-the-key-of-the-provider"
@@ -251,4 +283,7 @@ def world(organization: Organization, owner: User, api_key, finished: Finished) 
         total_usd=Decimal(3),
         bound_usd=Decimal(2),
     )
+    AlertSettings.objects.create(organization=organization)
+    endpoint, _ = endpoints.create(organization, "https://hooks.example.com/", by=SERVICE)
+    endpoints.test(endpoint)
     return finished

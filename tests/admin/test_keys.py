@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import api_keys
-from accounts.models import ApiKey, Organization, Project, ProviderCredential, User
+from accounts.models import ApiKey, Membership, Organization, Project, ProviderCredential, Role, User
 
 KEYS = reverse("admin:accounts_apikey_changelist")
 CREDENTIAL_ADD = reverse("admin:accounts_providercredential_add")
@@ -46,6 +46,23 @@ def test_secret_is_shown_once_and_works(admin: Client, superuser: User, project:
 def test_key_with_expiry(admin: Client, project: Project):
     add_key(admin, project, expires_at_0="2099-01-01", expires_at_1="00:00:00")
     assert ApiKey.objects.get(project=project, name="ci").expires_at.year == 2099  # type: ignore[union-attr]
+
+
+def test_a_management_key_is_for_those_whose_role_manages(admin: Client, staff_with, superuser: User, project: Project):
+    staff = staff_with("accounts.add_apikey", "accounts.view_apikey", "accounts.change_apikey")
+    assert "manages nothing" in add_key(staff, project, may_manage="on")
+    assert not ApiKey.objects.filter(name="ci").exists()
+    Membership.objects.create(
+        organization=project.organization, user=User.objects.get(email__startswith="staff-"), role=Role.ADMIN
+    )
+    assert "Copy the secret now" in add_key(staff, project, may_manage="on")
+    plain = api_keys.issue(project, name="plain", created_by=superuser).api_key
+    staff.post(change_page(plain), {"name": "renamed", "expires_at_0": "", "expires_at_1": "", "may_manage": "on"})
+    assert dict(ApiKey.objects.filter(project=project).values_list("name", "may_manage")) == {
+        "ci": True,
+        "renamed": False,  # whom it acts for never said so
+        "tests": False,
+    }
 
 
 def test_key_of_no_project_is_an_error_of_the_form(admin: Client, project: Project):

@@ -126,5 +126,15 @@ def test_choices_name_the_organization(admin: Client, project: Project, other_pr
 def test_links_to_spend(admin: Client, organization: Organization, project: Project, name):
     row = organization if name == "organization" else project
     page = admin.get(reverse(f"admin:accounts_{name}_change", args=[row.pk])).text
-    spend = reverse("admin:billing_spend_organization", args=[organization.pk])
+    spend = reverse("admin:dashboard", args=[organization.pk])
     assert f'href="{spend}"' in page or f'href="{spend}?project={project.pk}"' in page
+
+
+def test_a_team_is_led_by_people_of_its_own_organization(admin: Client, alice, bob):
+    team = Team.objects.create(organization=alice.organization, name="Vision")
+    mine, theirs = (Membership.objects.get(user=tenant.owner) for tenant in (alice, bob))
+    url = reverse("admin:accounts_team_change", args=[team.pk])
+    assert "Choose from the same organization" in admin.post(url, {"name": "Vision", "leads": [theirs.pk]}).text
+    assert not team.leads.exists()
+    admin.post(url, {"name": "Vision", "leads": [mine.pk]})
+    assert list(team.leads.all()) == [mine]

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from accounts import api_keys
 from accounts.models import (
+    IdempotencyRecord,
     Membership,
     Organization,
     Payment,
@@ -18,7 +19,7 @@ from accounts.models import (
     TierOverride,
     User,
 )
-from jobs.models import Attempt, IdempotencyRecord
+from jobs.models import Attempt
 from tests.admin.conftest import finish_job, make_job, make_quota, reserve
 from tests.admin.test_every_page import OURS, page
 
@@ -63,7 +64,7 @@ def lists() -> dict[str, str]:
 
 
 def test_lists_and_overview(admin: Client, organization: Organization, owner: User, lists):
-    urls = {**lists, "spend": reverse("admin:billing_spend")}
+    urls = {**lists, "spend": reverse("admin:organizations")}
     grow(organization, owner, 2)
     few = {name: queries(admin, url) for name, url in urls.items()}
     grow(organization, owner, 18)
@@ -73,7 +74,7 @@ def test_lists_and_overview(admin: Client, organization: Organization, owner: Us
 
 
 def test_spend_of_an_organization(admin: Client, organization: Organization, project: Project, owner: User):
-    url = reverse("admin:billing_spend_organization", args=[organization.pk])
+    url = reverse("admin:dashboard", args=[organization.pk])
     finish_job(project, owner)
     few = len(queries(admin, url))
     for number in range(20):

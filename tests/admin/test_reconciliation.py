@@ -55,7 +55,7 @@ def test_a_month_that_nobody_looked_at_says_how_it_is_done(admin: Client, alice)
     page = admin.get(month_url(alice.organization), {"month": "2024-09"}).text
     assert "No day of September 2024 was compared" in page
     assert admin.get(reverse("admin:billing_reconciliation")).status_code == 200
-    assert reverse("admin:billing_reconciliation") in admin.get(reverse("admin:index")).text
+    assert reverse("admin:billing_reconciliation") in admin.get(reverse("admin:tables")).text
 
 
 def test_an_adjustment_is_posted_by_a_person_with_a_reason(admin: Client, superuser, alice):

@@ -9,14 +9,33 @@ from django.db import InterfaceError, OperationalError
 from psycopg_pool import PoolTimeout
 from rest_framework.exceptions import Throttled
 
-from accounts.errors import DomainError
-from billing.errors import AlreadyReleased, LimitTooSmall, NoSuchReservation, UnknownPrice
-from config.errors import STATUS, problem_of
-from jobs.api.idempotency_key import IdempotencyKeyInvalid
-from jobs.errors import (
-    BacklogFull,
+from accounts.api.idempotency_key import IdempotencyKeyInvalid
+from accounts.errors import (
+    AlreadyMember,
+    DomainError,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
+    LastOwner,
+    NameTaken,
+    RoleNotYours,
+    TeamOwnsProjects,
+)
+from billing.errors import (
+    AlreadyAsked,
+    AlreadyReleased,
+    LimitTooSmall,
+    NoSuchReservation,
+    NotAllowed,
+    OwnRequest,
+    PreviewTooLarge,
+    RequestDecided,
+    UnknownPrice,
+)
+from billing.webhooks.endpoints import EndpointDisabled, TooManyEndpoints
+from billing.webhooks.urls import UrlRefused
+from config.errors import STATUS, problem_of
+from jobs.errors import (
+    BacklogFull,
     MaxCostTooSmall,
     NotCancellable,
     RateLimitUnknown,
@@ -57,6 +76,19 @@ EXPECTED = [
     (IdempotencyKeyReused(), 422, "idempotency_key_reused", set()),
     (IdempotencyKeyInFlight(), 409, "idempotency_key_in_flight", set()),
     (BacklogFull(limit=5), 429, "backlog_full", {"limit"}),
+    (RoleNotYours(), 403, "role_not_yours", set()),
+    (LastOwner(), 409, "last_owner", set()),
+    (AlreadyMember(), 409, "already_member", set()),
+    (NameTaken(), 409, "name_taken", set()),
+    (TeamOwnsProjects(), 409, "team_owns_projects", set()),
+    (NotAllowed(), 403, "not_allowed", set()),
+    (OwnRequest(), 403, "own_request", set()),
+    (AlreadyAsked(), 409, "already_asked", set()),
+    (RequestDecided(), 409, "request_decided", set()),
+    (PreviewTooLarge(), 400, "preview_too_large", set()),
+    (UrlRefused(), 400, "webhook_url_refused", set()),
+    (TooManyEndpoints(), 409, "too_many_webhooks", set()),
+    (EndpointDisabled(), 409, "webhook_disabled", set()),
     (RequestRejected("No.", code="tier_too_low", status=403), 403, "tier_too_low", set()),
     (RequestRejected("No."), 400, "invalid_request", set()),
     (PermissionDenied(), 403, "permission_denied", set()),

@@ -4,8 +4,9 @@ from threading import Barrier
 import pytest
 from django.db import connection, transaction
 
-from jobs.errors import IdempotencyKeyInFlight
-from jobs.models import IdempotencyRecord, Job
+from accounts.errors import IdempotencyKeyInFlight
+from accounts.models import IdempotencyRecord
+from jobs.models import Job
 from tests.api.conftest import PROMPT, client_of
 
 BODY = {"model": "o1-mini", "prompt": PROMPT, "metadata": {"zz": "1", "a": "2"}}
@@ -65,7 +66,7 @@ def test_a_request_under_way_is_a_conflict_that_says_when_to_come_back(client, m
     def in_flight(*args):
         raise IdempotencyKeyInFlight(param="Idempotency-Key")
 
-    monkeypatch.setattr("jobs.api.views.run_once", in_flight)
+    monkeypatch.setattr("accounts.api.once.run_once", in_flight)
     response = post(client, "k")
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
     assert response["Retry-After"] == "1"
@@ -94,7 +95,7 @@ def test_twenty_at_once_under_one_key_are_one_job(alice, monkeypatch):
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_a_first_request_that_takes_long_makes_the_second_a_conflict(alice, monkeypatch):
-    monkeypatch.setattr("jobs.idempotency.WAIT_FOR_FIRST", "50ms")
+    monkeypatch.setattr("accounts.idempotency.WAIT_FOR_FIRST", "50ms")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO jobs_idempotencyrecord (project_id, key, fingerprint, created_at) VALUES (%s, 'k', '', now())",

@@ -1,7 +1,9 @@
 """Alice sees nothing of Bob's, on any route: they are read from the URL conf, so that a new one cannot be forgotten."""
 
 import json
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import api_keys
+from accounts.audit import SERVICE
+from billing.models import Quota, QuotaRequest
+from billing.quotas import asking, changes
 from jobs.models import Job
 from tests.api.conftest import PROMPT
 
@@ -21,10 +26,59 @@ ROUTES = {
     "api/v1/jobs/<uuid:job_id>/attempts": ["GET"],
     "api/v1/models": ["GET"],
     "api/v1/limits": ["GET"],
+    "api/v1/quotas": ["GET", "POST"],
+    "api/v1/quotas/preview": ["POST"],
+    "api/v1/quotas/<uuid:quota_id>": ["DELETE", "GET", "PATCH"],
+    "api/v1/quota-requests": ["GET", "POST"],
+    "api/v1/quota-requests/<uuid:request_id>": ["GET"],
+    "api/v1/quota-requests/<uuid:request_id>/approve": ["POST"],
+    "api/v1/quota-requests/<uuid:request_id>/refuse": ["POST"],
+    "api/v1/quota-requests/<uuid:request_id>/withdraw": ["POST"],
     "api/v1/spend": ["GET"],
-    "api/v1/reconciliation": ["GET"],
+    "api/v1/spend/export": ["GET"],
+    "api/v1/reconciliation": ["GET", "POST"],
+    "api/v1/reconciliation/runs/<uuid:run_id>": ["GET"],
+    "api/v1/alerts": ["GET"],
+    "api/v1/webhooks": ["GET", "POST"],
+    "api/v1/webhooks/<uuid:webhook_id>": ["DELETE", "GET", "PATCH"],
+    "api/v1/webhooks/<uuid:webhook_id>/test": ["POST"],
+    "api/v1/webhooks/<uuid:webhook_id>/rotate": ["POST"],
+    "api/v1/webhooks/<uuid:webhook_id>/deliveries": ["GET"],
+    "api/v1/webhook-deliveries/<uuid:delivery_id>/replay": ["POST"],
+    "api/v1/organization": ["GET", "PATCH"],
+    "api/v1/projects": ["GET", "POST"],
+    "api/v1/projects/<uuid:project_id>": ["GET", "PATCH"],
+    "api/v1/teams": ["GET", "POST"],
+    "api/v1/teams/<uuid:team_id>": ["DELETE", "GET", "PATCH"],
+    "api/v1/teams/<uuid:team_id>/members/<int:member_id>": ["DELETE", "PUT"],
+    "api/v1/teams/<uuid:team_id>/leads/<int:member_id>": ["DELETE", "PUT"],
+    "api/v1/members": ["GET", "POST"],
+    "api/v1/members/<int:member_id>": ["DELETE", "GET", "PATCH"],
+    "api/v1/api-keys": ["GET", "POST"],
+    "api/v1/api-keys/<uuid:key_id>": ["DELETE", "GET", "PATCH"],
+    "api/v1/audit-entries": ["GET"],
+}
+OPEN = {
+    *(("GET", name) for name in ("models", "limits", "spend", "export", "reconciliation", "organization", "projects")),
+    *(("GET", name) for name in ("quotas", "<uuid:quota_id>", "quota-requests", "<uuid:request_id>")),
+    *(("POST", name) for name in ("quota-requests", "withdraw")),
+}
+# What plain keys may not open; test_management_matrix.py tries it with management keys of every role.
+MANAGED = {
+    (route, method)
+    for route, methods in ROUTES.items()
+    for method in methods
+    if "jobs" not in route and (method, route.rpartition("/")[2]) not in OPEN
 }
 PUBLIC = {"api/v1/schema", "api/v1/docs", "api/v1/redoc"}
+# What is sent to a route that takes no job.
+BODIES = {
+    "api/v1/quotas": {"scope": "organization", "limit": "5"},
+    "api/v1/quotas/preview": {"scope": "organization", "limit": "5"},
+    "api/v1/quota-requests": {"scope": "organization", "amount": "5", "reason": "more"},
+    "api/v1/quota-requests/<uuid:request_id>/approve": {},
+    "api/v1/quota-requests/<uuid:request_id>/refuse": {"note": "no"},
+}
 CASES = [(route, method) for route, methods in ROUTES.items() for method in methods]
 
 
@@ -37,12 +91,13 @@ def patterns(resolver: Any, prefix: str = "") -> Iterator[tuple[str, URLPattern]
             yield route, entry
 
 
-def send(client: APIClient, route: str, method: str, job_id: Any) -> Any:
-    body = {"model": "o1-mini", "prompt": PROMPT} if method == "POST" else None
+def send(client: APIClient, route: str, method: str, row_id: Any) -> Any:
+    body = BODIES.get(route, {"model": "o1-mini", "prompt": PROMPT}) if method == "POST" else None
+    body = {"limit": "5"} if method == "PATCH" else body
     return client.generic(
         method,
-        "/" + route.replace("<uuid:job_id>", str(job_id)),
-        json.dumps(body) if body else "",
+        "/" + re.sub("<uuid:.*?>", str(row_id), route).replace("<int:member_id>", "1"),
+        json.dumps(body) if body is not None else "",
         content_type="application/json",
     )
 
@@ -54,6 +109,14 @@ def bobs_job(bobs_client) -> str:
     )
     assert response.status_code == 202
     return response.json()["id"]
+
+
+@pytest.fixture
+def bobs_rows(bob, bobs_job) -> dict[str, str]:
+    """A row of Bob's for each kind of id in a route."""
+    quota = changes.create(Quota(organization=bob.organization, scope="organization", limit=9), by=SERVICE)
+    asked = asking.ask(quota, Decimal(1), reason="Bob's reason", asked_by=bob.owner, by=SERVICE)
+    return {"<uuid:job_id>": bobs_job, "<uuid:quota_id>": str(quota.pk), "<uuid:request_id>": str(asked.pk)}
 
 
 def test_every_route_is_listed_here():
@@ -90,17 +153,23 @@ def test_a_header_that_is_no_key_opens_nothing(db, header):
 
 
 @pytest.mark.parametrize(("route", "method"), CASES)
-def test_nothing_of_another_tenant_shows(client, bob, bobs_job, route, method):
-    response = send(client, route, method, bobs_job)
-    if "<uuid:job_id>" in route:
+def test_nothing_of_another_tenant_shows(client, bob, bobs_job, bobs_rows, route, method):
+    kind = next((kind for kind in bobs_rows if kind in route), "")
+    row = bobs_rows.get(kind, bobs_job)
+    response = send(client, route, method, row)
+    if (route, method) in MANAGED:
+        assert (response.status_code, response.json()["code"]) == (403, "not_a_management_key")
+    elif kind:
         unknown = send(client, route, method, "00000000-0000-7000-8000-000000000000")
         assert response.status_code == unknown.status_code == 404
         varying = {"instance", "request_id"}
         assert {**response.json(), **dict.fromkeys(varying)} == {**unknown.json(), **dict.fromkeys(varying)}
-    text = response.content.decode().replace(str(bobs_job), "", 1 if "<uuid:job_id>" in route else 0)
-    for secret in (bobs_job, str(bob.organization.pk), str(bob.project.pk), "Bob", bob.owner.email):
+    text = response.getvalue().decode().replace(row, "", 1 if "<uuid:" in route else 0)
+    for secret in (*bobs_rows.values(), str(bob.organization.pk), str(bob.project.pk), "Bob", bob.owner.email):
         assert secret not in text
     assert Job.objects.get(pk=bobs_job).status == "queued"
+    assert Quota.objects.get(pk=bobs_rows["<uuid:quota_id>"]).limit == 9
+    assert QuotaRequest.objects.get(pk=bobs_rows["<uuid:request_id>"]).status == "pending"
 
 
 def test_a_cursor_of_another_tenant_shows_nothing_of_theirs(client, bobs_job, submit):

@@ -99,8 +99,8 @@ def questions(organization: Organization) -> Iterator[tuple[str, Callable[[], ob
 
     admin = Client()
     admin.force_login(User.objects.create_superuser("bench@generated.example", "a password"))
-    yield "admin: spend", getter(admin, reverse("admin:billing_spend"))
-    page = reverse("admin:billing_spend_organization", args=[organization.pk])
+    yield "admin: spend", getter(admin, reverse("admin:organizations"))
+    page = reverse("admin:dashboard", args=[organization.pk])
     yield "admin: spend of the organization", getter(admin, page)
     yield "admin: spend of the project", getter(admin, f"{page}?project={project.pk}")
     for model in (UsageRecord, Reservation, LedgerEntry, ROLLUPS[0]):

@@ -16,7 +16,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError as BrokerError
 
 from accounts.models import Membership, Role, User
-from billing import alerts, tasks
+from billing import alerts, mails, tasks
 from billing.alerts import raise_overrun
 from billing.models import Alert, AlertKind
 from tests.conftest import Tenant, make_tenant
@@ -87,7 +87,7 @@ def test_whatever_happens_to_the_message_the_settlement_stands(monkeypatch, erro
     assert Alert.objects.count() == 1
 
 
-def test_owners_and_admins_of_the_organization_are_told_once(alice, bob, sent, mailing):
+def test_owners_admins_and_billing_people_are_told_once(alice, bob, sent, mailing):
     people = {"admin": Role.ADMIN, "billing": Role.BILLING, "viewer": Role.VIEWER}
     for name, role in people.items():
         user = User.objects.create_user(f"{name}@alice.example", "a password for tests")
@@ -98,40 +98,40 @@ def test_owners_and_admins_of_the_organization_are_told_once(alice, bob, sent, m
     tasks.mail_alerts.run()
     tasks.mail_alerts.run()
     (message,) = mail.outbox
-    assert (message.to, message.bcc) == ([], ["admin@alice.example", "owner@alice.example"])
+    assert (message.to, message.bcc) == ([], ["admin@alice.example", "billing@alice.example", "owner@alice.example"])
     assert message.subject == "Bursar: bill above its bound, Alice research"
     assert alert.text in message.body
     assert alert.reference in message.body
     alert.refresh_from_db()
-    assert (alert.mailed_at is not None, alert.mailed_to) == (True, 2)
+    assert (alert.mailed_at is not None, alert.mailed_to) == (True, 3)
 
 
 def test_where_no_mail_is_configured_nothing_counts_as_mailed(alice, sent, settings):
-    settings.EMAIL_BACKEND = alerts.NO_MAIL
+    settings.EMAIL_BACKEND = mails.NO_MAIL
     overrun(alice)
-    assert alerts.mail_alerts() == 0
+    assert mails.mail_alerts() == 0
     assert Alert.objects.get().mailed_at is None
 
 
 def test_without_anybody_to_tell_it_waits_for_somebody(alice, sent, mailing):
     overrun(alice)
     Membership.objects.update(role=Role.MEMBER)
-    assert (alerts.mail_alerts(), mail.outbox) == (0, [])
+    assert (mails.mail_alerts(), mail.outbox) == (0, [])
     Membership.objects.update(role=Role.OWNER)
-    assert alerts.mail_alerts() == 1
+    assert mails.mail_alerts() == 1
 
 
 def test_old_news_is_not_mailed(alice, sent, mailing):
     alert = overrun(alice)
-    Alert.objects.update(raised_at=alert.raised_at - alerts.MAILED_WITHIN - timedelta(seconds=1))
-    assert (alerts.mail_alerts(), mail.outbox) == (0, [])
+    Alert.objects.update(raised_at=alert.raised_at - mails.MAILED_WITHIN - timedelta(seconds=1))
+    assert (mails.mail_alerts(), mail.outbox) == (0, [])
 
 
 def test_a_name_cannot_break_out_of_the_subject(alice, sent, mailing):
     alice.project.name = "Research\nBcc: everybody@example.com"
     alice.project.save()
     overrun(alice)
-    assert alerts.mail_alerts() == 1
+    assert mails.mail_alerts() == 1
     assert "\n" not in mail.outbox[0].subject
 
 
@@ -194,8 +194,8 @@ def test_a_mail_server_that_is_away_is_tried_again(alice, sent, port, caplog):
     assert Alert.objects.get().mailed_at is None
     assert "they will be tried again" in caplog.text
     with _MailServer(port) as running:
-        assert alerts.mail_alerts() == 1
-        assert alerts.mail_alerts() == 0
+        assert mails.mail_alerts() == 1
+        assert mails.mail_alerts() == 0
         running.shutdown()
     (message,) = running.received
     assert "cost 3.50 USD" in message
@@ -206,7 +206,7 @@ def test_a_recipient_that_is_refused_does_not_keep_the_others_from_their_mail(al
     server.refuse = "OWNER@ALICE.EXAMPLE"
     overrun(alice)
     overrun(bob)
-    assert alerts.mail_alerts() == 1
+    assert mails.mail_alerts() == 1
     assert len(server.received) == 1
     assert [alert.organization.slug for alert in Alert.objects.filter(mailed_at=None)] == ["alice"]
     assert "every recipient was refused" in caplog.text
@@ -219,5 +219,5 @@ def test_a_server_that_hangs_up_in_between_is_tried_again(alice, bob, sent, serv
     overrun(alice)
     with monkeypatch.context() as patch:
         patch.setattr(smtplib.SMTP, "sendmail", hang_up)
-        assert alerts.mail_alerts() == 0
-    assert alerts.mail_alerts() == 1
+        assert mails.mail_alerts() == 0
+    assert mails.mail_alerts() == 1

@@ -12,6 +12,7 @@ from accounts import api_keys
 from accounts.admin.base import CappedPaginator
 from accounts.models import Organization, Project, User
 from billing.clock import database_now
+from billing.dashboard.period import month_before
 from billing.models import LedgerEntry, Reservation, UsageRecord
 from billing.periods import month_of
 from billing.rollups import ROLLUPS
@@ -67,14 +68,25 @@ def test_every_grouping_reads_rollups_of_the_month_alone(largest):
         assert_few_rollups(scans_of(lambda names=names: ask(*names)), largest)
 
 
-def test_the_spend_pages_read_rollups_of_the_month_alone(largest, browser):
+def test_the_dashboard_reads_rollups_of_two_months_and_the_dearest_calls_alone(largest, browser):
     project = Project.objects.filter(organization=largest).earliest("pk")
-    page = reverse("admin:billing_spend_organization", args=[largest.pk])
-    for query in ("", f"?project={project.pk}"):
+    page = reverse("admin:dashboard", args=[largest.pk])
+    last_month = month_before(month_of(database_now()).start.date())
+    for query in ("", f"?project={project.pk}", "?period=last_month"):
         scans = scans_of(lambda query=query: browser.get(page + query))
-        assert_few_rollups(scans, largest)
+        read = [scan for scan in scans if scan.table in BY_TABLE]
+        assert read
+        for scan in read:
+            lately = BY_TABLE[scan.table].objects.filter(organization=largest, day__gte=last_month)
+            assert "Seq Scan" not in scan.kind, scan
+            assert scan.rows <= lately.count(), scan
         assert "billing_spendrollup" not in {scan.table for scan in scans}
-    overview = scans_of(lambda: browser.get(reverse("admin:billing_spend")))
+        for scan in scans:
+            if scan.table in GROWING:
+                assert "Seq Scan" not in scan.kind, scan
+                # Ten calls of each day at most.
+                assert scan.rows <= 310 or query.startswith("?project"), scan
+    overview = scans_of(lambda: browser.get(reverse("admin:organizations")))
     assert {scan.table for scan in overview} & (GROWING | set(BY_TABLE)) == set()
 
 

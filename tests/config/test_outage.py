@@ -36,7 +36,7 @@ def site(server: Server) -> Iterator[Web]:
 
 def paths(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[str]:
     for pattern in patterns:
-        path = prefix + re.sub(r"<[^>]+>", ID, str(pattern.pattern))
+        path = prefix + re.sub(r"<[^>]+>", ID, re.sub(r"<int:[^>]+>", "1", str(pattern.pattern)))
         if isinstance(pattern, URLResolver):
             yield from paths(pattern.url_patterns, path)
         else:

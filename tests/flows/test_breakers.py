@@ -4,13 +4,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core import mail
 from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Project
+from billing import alerts, mails
 from billing.clock import database_now
-from billing.models import Budget, Quota
+from billing.models import Alert, AlertKind, Budget, Quota
 from jobs import breakers, execution, limiter
 from jobs.evidence import LEAST_FAILURES
 from jobs.models import Attempt, Breaker, Job
@@ -161,6 +163,48 @@ def test_a_refusal_of_the_account_stops_its_jobs_at_the_first_and_fails_none(
     path.run()
     assert set(statuses()) == {"succeeded"}
     assert not Breaker.objects.exists()
+
+
+def test_people_are_told_once_of_each_time_that_the_account_is_refused(path, settings, project):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    for kind in ("insufficient_quota", "401"):
+        path.simulator.fault(kind, count=None)
+        path.submit()
+        for _ in range(3):  # the first call opens it, those that try find it open
+            path.run()
+            let_a_call_try()
+        path.simulator.clear_faults()
+        path.run()
+        assert not Breaker.objects.exists()
+    used_up, refused = Alert.objects.order_by("raised_at")
+    assert {alert.kind for alert in (used_up, refused)} == {AlertKind.HELD_BACK}
+    assert used_up.organization == refused.organization == project.organization
+    assert "used up: calls of all models wait" in used_up.text
+    assert "refuses the credential" in refused.text
+    assert mails.mail_alerts() == 2
+    assert "mend the key" in mail.outbox[0].body
+
+
+def test_nobody_is_mailed_for_an_outage_which_ends_by_itself(stopped):
+    assert Breaker.objects.exists()
+    assert not Alert.objects.exists()
+
+
+def test_an_alert_that_cannot_be_written_leaves_the_breaker_closed_for_the_next_call(path, monkeypatch):
+    """Both or neither: a breaker without its alert would never be told."""
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "raise_held_back", unwritable)
+        path.simulator.fault("401", count=None)
+        path.submit()
+        path.run()
+        assert not Breaker.objects.exists()
+    at_once()
+    path.run()
+    assert (Breaker.objects.count(), Alert.objects.count()) == (1, 1)
+
+
+def unwritable(**about: object) -> None:
+    raise OperationalError("the server closed the connection")
 
 
 def test_a_refusal_that_is_about_one_call_stops_nobody(path):

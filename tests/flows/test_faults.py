@@ -52,6 +52,7 @@ FAULTS = {
     "garbage": IN_DOUBT,
     "html_200": IN_DOUBT,
     "empty_object": IN_DOUBT,
+    "gzip_bomb": IN_DOUBT,
     "slow_body": {**IN_DOUBT, **QUICKLY},
     "slow_headers": {**IN_DOUBT, **QUICKLY},
     "no_usage": ANSWER_KEPT,

@@ -91,6 +91,32 @@ def test_nobody_is_dead_because_nobody_could_be_heard(path):
     assert recovery.rescue() == 1
 
 
+def test_a_worker_whose_node_has_started_again_is_dead_though_nobody_has_listened_for_long(path):
+    attempt = claimed(path, "node#dies", calls=True)
+    now = database_now()
+    Worker.objects.filter(name="node#dies").update(
+        started_at=now - timedelta(hours=1), heard_at=now - timedelta(seconds=7)
+    )
+    workers.report("other#lives", slots=10, now=now - timedelta(seconds=6))
+    workers.report("node#follows", slots=10, now=now - timedelta(seconds=workers.REPLACED_SECONDS - 1))
+    watch_for(1)
+    assert recovery.rescue() == 0
+    assert status(attempt) == ("calling", "running")
+    Worker.objects.filter(name="node#follows").update(started_at=now - timedelta(seconds=workers.REPLACED_SECONDS))
+    assert recovery.rescue() == 1
+    assert status(attempt) == ("in_doubt", "in_doubt")
+
+
+def test_a_worker_that_is_heard_beside_its_successor_lives(path):
+    attempt = claimed(path, "node#stops", calls=True)
+    now = database_now()
+    workers.report("node#follows", slots=10, now=now - timedelta(minutes=1))
+    Worker.objects.filter(name="node#stops").update(started_at=now - timedelta(hours=1))
+    watch_for(3600)
+    assert recovery.rescue() == 0
+    assert status(attempt) == ("calling", "running")
+
+
 def test_a_short_break_is_no_reason_to_listen_anew(db):
     watch_for(100)
     Watch.objects.update(seen_at=database_now() - timedelta(seconds=workers.BREAK_SECONDS - 1))

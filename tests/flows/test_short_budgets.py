@@ -5,8 +5,10 @@ from decimal import Decimal
 import pytest
 
 from accounts import api_keys
+from accounts.audit import SERVICE
 from billing.models import Quota
-from jobs import dispatch
+from billing.quotas import changes
+from jobs import dispatch, tasks
 from jobs.dispatch import lines, probes
 from jobs.models import Attempt, Job, Queue, Share
 
@@ -141,3 +143,17 @@ def test_a_job_that_was_refused_is_not_paid_for(path, quota):
     limit(quota, "2.00")  # room for the two others
     look_again()
     assert Share.objects.get(project=quota.project).served_ns == 2 * share.served_ns
+
+
+def test_a_raised_quota_ends_the_pause_of_its_organization_alone(path, alice, bob, quota):
+    jobs = submit(path, LARGE)
+    limit(quota, "0.10")
+    dispatch.dispatch()
+    paused = Queue.objects.get().retry_at
+    assert paused is not None
+    tasks.limits_changed(str(bob.organization.pk))
+    assert Queue.objects.get().retry_at == paused
+    changes.change(quota, {"limit": D(5)}, by=SERVICE)
+    tasks.limits_changed(str(alice.organization.pk))
+    assert dispatch.dispatch() == 1
+    assert started(*jobs) == [True]

@@ -5,6 +5,7 @@ import gc
 import gzip
 import json
 import socket
+import zlib
 from typing import Any
 
 import pytest
@@ -265,6 +266,29 @@ def test_an_answer_without_end_is_not_read_for_ever(monkeypatch):
     with serving(endless) as wire, pytest.raises(Uncertain, match="more than 1048576 bytes") as doubt:
         ask(wire)
     assert doubt.value.code == "connection_lost"
+
+
+@pytest.mark.parametrize(("pack", "name"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
+def test_an_answer_is_unpacked(pack, name):
+    with answering(response(pack(good()), f"Content-Encoding: {name}")) as wire:
+        assert ask(wire).response_id
+        assert set((wire.header("Accept-Encoding") or "").split(", ")) == {"gzip", "deflate"}
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Internal Server Error"])
+def test_an_answer_that_unpacks_without_end_is_not_unpacked(monkeypatch, status):
+    """What it says is not known, a refusal neither, so it may have been billed."""
+    monkeypatch.setattr(transport, "MOST_ANSWER_BYTES", 2**20)
+    bomb = gzip.compress(good() + b" " * 2**23)
+    assert len(bomb) < 2**14
+    with answering(response(bomb, "Content-Encoding: gzip", status=status)) as wire, pytest.raises(Uncertain) as doubt:
+        ask(wire)
+    assert "more than 1048576 bytes" in str(doubt.value)
+
+
+def test_an_answer_that_is_packed_as_nobody_asked_is_not_guessed_at():
+    with answering(response(good(), "Content-Encoding: br")) as wire, pytest.raises(Uncertain, match="packed as 'br'"):
+        ask(wire)
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------

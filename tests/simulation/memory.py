@@ -101,6 +101,9 @@ class Memory:
             account.spent += moved.spent
             assert account.held >= 0, "a constraint refuses a budget that holds less than nothing"
 
+    def note_exhausted(self, budget_ids: Any) -> None:
+        """Alerts follow from the books and are no part of them."""
+
     def insert_reservations(self, granted: Any) -> None:
         for row, claim, holds in granted:
             assert row.reference not in self.rows, "a constraint refuses a reference that is there already"

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.audit import command_line
 from accounts.models import Organization
 from billing import closing
 from billing.money import usd
@@ -24,7 +25,9 @@ class Command(BaseCommand):
             organizations = organizations.filter(slug=options["organization"])
             if not organizations:
                 raise CommandError(f"No organization '{options['organization']}' has a book.")
-        closed = [month for organization in organizations for month in closing.close_over(organization)]
+        closed = [
+            month for organization in organizations for month in closing.close_over(organization, who=command_line())
+        ]
         for month in closed:
             self.stdout.write(
                 f"{month}, {month.lines:,} lines, {usd(month.held_usd)} USD held still, seal {month.seal[:16]}…"

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.audit import command_line
 from accounts.models import User
 from billing import price_imports
 from billing.money import usd
@@ -39,7 +40,7 @@ class Command(BaseCommand):
             return
         digest = options["digest"] or plan.digest
         try:
-            price_imports.apply(rows, digest, actor=actor, origin=options["file"].name)
+            price_imports.apply(rows, digest, actor=actor, origin=options["file"].name, by=command_line())
         except (PreviewOutdated, ImportRefused) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(self.style.SUCCESS("Applied: " + _done(plan)))

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.audit import command_line
 from accounts.models import Organization
 from billing import verifications
 from billing.models import Origin, Verification
@@ -32,7 +33,7 @@ class Command(BaseCommand):
                 raise CommandError(f"No organization '{options['organization']}' has a book.")
         wrong = 0
         for organization in organizations:
-            asked = verifications.ask(organization, Origin.COMMAND, is_repair=options["repair"])
+            asked = verifications.ask(organization, Origin.COMMAND, is_repair=options["repair"], by=command_line())
             wrong += self._say(verifications.carry_out(asked.pk))
         if not organizations:
             self.stdout.write("There is no book yet: nothing was ever reserved.")

@@ -33,6 +33,7 @@ OF_SIMULATOR = {
     "garbage": DOUBT,
     "html_502": DOUBT,
     "empty_object": DOUBT,
+    "gzip_bomb": DOUBT,
     "negative_usage": DOUBT,
     "reasoning_above_output": DOUBT,
     "other_model": GO_ON,

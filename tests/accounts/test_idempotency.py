@@ -8,12 +8,11 @@ from threading import Barrier, Event
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from accounts.models import Team
+from accounts import idempotency
+from accounts.errors import IdempotencyKeyInFlight, IdempotencyKeyReused
+from accounts.idempotency import Answer, fingerprint_of, forget_old, run_once
+from accounts.models import IdempotencyRecord, Team
 from billing.clock import database_now
-from jobs import idempotency
-from jobs.errors import IdempotencyKeyInFlight, IdempotencyKeyReused
-from jobs.idempotency import Answer, fingerprint_of, forget_old, run_once
-from jobs.models import IdempotencyRecord
 
 FINGERPRINT = fingerprint_of("POST", "/api/v1/jobs", b"{}")
 racing = pytest.mark.django_db(transaction=True, serialized_rollback=True)
