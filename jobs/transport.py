@@ -27,9 +27,13 @@ LONG_BODY_BYTES = 2**18
 # The largest answer is some megabytes; one without end would take the worker with it, and everybody's calls. It holds
 # for what was sent and for what that unpacks to, which may be a thousand times as much.
 MOST_ANSWER_BYTES = 2**26
+# Unpacked at a time: a small piece may hold the most there may be, and the calls of others go on in between.
+UNPACKED_AT_ONCE = 2**20
 # What zlib reads, and so all that is asked for, whatever else is installed beside us.
 PACKED_AS = ("gzip", "deflate")
 EITHER_FORMAT = zlib.MAX_WBITS | 32  # of gzip or of zlib, as the first bytes say
+# What is raised for an answer that is no HTTP, with parts of it in its words.
+NOT_HTTP = (aiohttp.ClientResponseError, aiohttp.http_exceptions.HttpProcessingError)
 UNPACKED_HEADERS = frozenset({b"content-encoding", b"content-length"})
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
@@ -128,17 +132,30 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     unpacking = zlib.decompressobj(EITHER_FORMAT) if encoding in PACKED_AS else None
     said = bytearray()
     async for piece in answer.content.iter_any():
-        # One byte more than there may be tells that there are too many, and no more is ever unpacked.
-        room = MOST_ANSWER_BYTES + 1 - len(said)
-        try:
-            said += unpacking.decompress(piece, room) if unpacking else piece
-        except zlib.error as error:
-            raise _refused(answer, f"the answer cannot be unpacked: {error}") from error
-        if len(said) > MOST_ANSWER_BYTES:
-            raise _refused(answer, f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+        if unpacking is None:
+            said += piece
+            _check_size(answer, said)
+            continue
+        is_more = True
+        while is_more:
+            try:
+                unpacked = unpacking.decompress(piece, UNPACKED_AT_ONCE)
+            except zlib.error as error:
+                raise _refused(answer, f"the answer cannot be unpacked: {error}") from error
+            said += unpacked
+            _check_size(answer, said)
+            # A full measure may have left some behind, also where all of the piece was read.
+            piece, is_more = unpacking.unconsumed_tail, len(unpacked) == UNPACKED_AT_ONCE
+            if is_more:
+                await asyncio.sleep(0)
     if unpacking and said and not unpacking.eof:
         raise httpx2.ReadError("the answer ends before it is whole")
     return bytes(said)
+
+
+def _check_size(answer: aiohttp.ClientResponse, said: bytearray) -> None:
+    if len(said) > MOST_ANSWER_BYTES:
+        raise _refused(answer, f"the answer has more than {MOST_ANSWER_BYTES} bytes")
 
 
 def _refused(answer: aiohttp.ClientResponse, reason: str) -> httpx2.ReadError:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import math
 import random
+import struct
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email.utils import formatdate
+from functools import cache
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
@@ -35,6 +37,8 @@ HTML_502 = (
 GARBAGE = b"upstream connect error or disconnect/reset before headers"
 # More than any client has reason to take.
 BOMB_MEGABYTES = 65
+# Packed by deflate, no name, no time, by an unknown system (RFC 1952).
+_GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 WORDS_PER_CHUNK = 4
 _WORDS = {None: "null", True: "true", False: "false"}
 # Seeded by the system: ids must not repeat between runs, unlike answers.
@@ -231,10 +235,22 @@ def _with_odd_usage(kind: str, completion: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bomb(body: bytes) -> bytes:
     """The body and blanks after it, which JSON allows, as gzip: who has no bound reads it all, and finds it fine."""
-    packing = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    blanks = b" " * 2**20
-    parts = [packing.compress(body), *(packing.compress(blanks) for _ in range(BOMB_MEGABYTES)), packing.flush()]
-    return b"".join(parts)
+    packed, blanks = _packed_blanks()
+    packing = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    head = packing.compress(body) + packing.flush(zlib.Z_FULL_FLUSH)
+    checksum = zlib.crc32(body)
+    for _ in range(BOMB_MEGABYTES):
+        checksum = zlib.crc32(blanks, checksum)
+    # Ten bytes of header, and at the end the checksum and the length (RFC 1952).
+    length = len(body) + len(blanks) * BOMB_MEGABYTES
+    return _GZIP_HEADER + head + packed + struct.pack("<II", checksum, length % 2**32)
+
+
+@cache
+def _packed_blanks() -> tuple[bytes, bytes]:
+    """All the blanks of a bomb, packed once to follow any body, and one megabyte of them as they are."""
+    packing, blanks = zlib.compressobj(wbits=-zlib.MAX_WBITS), b" " * 2**20
+    return b"".join([*(packing.compress(blanks) for _ in range(BOMB_MEGABYTES)), packing.flush()]), blanks
 
 
 async def _cut_half_way(http: web.Request, body: bytes, headers: Mapping[str, str]) -> NoReturn:

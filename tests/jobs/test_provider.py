@@ -6,7 +6,8 @@ import gzip
 import json
 import socket
 import zlib
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -284,6 +285,32 @@ def test_an_answer_that_unpacks_without_end_is_not_unpacked(monkeypatch, status)
     with answering(response(bomb, "Content-Encoding: gzip", status=status)) as wire, pytest.raises(Uncertain) as doubt:
         ask(wire)
     assert "more than 1048576 bytes" in str(doubt.value)
+
+
+@pytest.mark.parametrize("blanks", [2**14 - 1, 2**14, 3 * 2**14 + 100])
+def test_an_answer_is_unpacked_in_measures_and_the_calls_of_others_go_on_between(monkeypatch, blanks):
+    monkeypatch.setattr(transport, "UNPACKED_AT_ONCE", 2**10)
+    body, rounds = good() + b" " * blanks, 0
+
+    async def pieces():
+        yield gzip.compress(body)  # all of it is there, so that nothing else is waited for
+
+    async def others():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def both() -> bytes:
+        async with asyncio.TaskGroup() as group:
+            beside = group.create_task(others())
+            said = await transport._whole(cast("Any", answer))
+            beside.cancel()
+            return said
+
+    answer = SimpleNamespace(headers={"Content-Encoding": "gzip"}, content=SimpleNamespace(iter_any=pieces))
+    assert asyncio.run(both()) == body
+    assert rounds >= blanks // 2**10
 
 
 def test_an_answer_that_is_packed_as_nobody_asked_is_not_guessed_at():
