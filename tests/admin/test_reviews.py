@@ -4,7 +4,7 @@ import io
 from decimal import Decimal
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from pypdf import PdfReader
@@ -101,6 +101,15 @@ def test_a_question_is_answered_and_then_approved(person, project, review):
     assert states() == [("research", "approved", D("0.077385"))]
     assert list(ReviewNote.objects.values_list("act", flat=True)) == ["questioned", "answered", "approved"]
     assert "it cannot be answered" in billing.post(review, form(project, act="answered", text="x"), follow=True).text
+
+
+@pytest.mark.parametrize("change", ["UPDATE billing_reviewnote SET text = 'No.'", "DELETE FROM billing_reviewnote"])
+def test_the_database_keeps_what_was_said_as_it_was_said(person, project, review, change):
+    spend(project)
+    person(Role.BILLING).post(review, form(project, act="questioned", text="What was this for?"))
+    with connection.cursor() as cursor, pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        cursor.execute(change)
+    assert ReviewNote.objects.get().text == "What was this for?"
 
 
 def test_what_has_changed_under_the_eyes_is_not_approved(person, project, review):
