@@ -1,7 +1,6 @@
 """Doing a request once, however often it is sent: same key and request, same answer."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 
 from accounts.errors import IdempotencyKeyInFlight, IdempotencyKeyReused
 from accounts.models import IdempotencyRecord, Project
+from accounts.models.encrypted import encrypted
 
 # How long a repetition waits for the first request to finish before it is told to come back.
 WAIT_FOR_FIRST = "2s"
@@ -52,10 +52,14 @@ def run_once(project: Project, key: str | None, fingerprint: str, work: Callable
             return _earlier(project, key, fingerprint)
         answer = work()
         with connection.cursor() as cursor:
-            cursor.execute(
-                _ANSWERED, [answer.status, json.dumps(answer.body if answer.kept is None else answer.kept), record_id]
-            )
+            kept = answer.body if answer.kept is None else answer.kept
+            cursor.execute(_ANSWERED, [answer.status, _BODY.sealed(kept), record_id])
         return answer
+
+
+def forget(project: Project, key: str) -> None:
+    """Lets the key be used again: what was done under it was undone."""
+    IdempotencyRecord.objects.filter(project=project, key=key).delete()
 
 
 # One statement: the patience is set before the INSERT, which reads its row from there, and taken back after it.
@@ -70,7 +74,8 @@ _CLAIM = """
     )
     SELECT max(id), set_config('lock_timeout', (SELECT before FROM patience), true) FROM claimed
 """
-_ANSWERED = "UPDATE jobs_idempotencyrecord SET response_status = %s, response_body = %s::jsonb WHERE id = %s"
+_ANSWERED = "UPDATE jobs_idempotencyrecord SET response_status = %s, response_body = %s WHERE id = %s"
+_BODY = encrypted(IdempotencyRecord, "response_body")
 
 
 def _claim(project: Project, key: str, fingerprint: str) -> int | None:

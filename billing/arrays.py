@@ -19,7 +19,7 @@ def columns(rows: Sequence[tuple[Any, ...]]) -> list[str]:
 
 
 def array(values: Iterable[Any]) -> str:
-    """Numbers, UUIDs, instants, booleans, texts and Nones as one array literal; the statement says of which type."""
+    """Numbers, UUIDs, instants, booleans, texts, bytes, Nones as an array literal; the statement says of which type."""
     values = tuple(values)
     types = set(map(type, values))
     elements = map(str, values) if types <= _WRITTEN_AS_THEY_ARE else map(_element, values)
@@ -33,4 +33,6 @@ def _element(value: Any) -> str:
         return "NULL"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
     return str(value)

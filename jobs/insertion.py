@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
+from accounts.models.encrypted import EncryptedJSONField
 from jobs.models import Job, JobContent
 
 
@@ -39,11 +40,12 @@ def _fields(model: type[models.Model]) -> list[Any]:
 
 # What the driver takes as it is, whatever the column; a field would look at each of them for a microsecond and more.
 _PLAIN = frozenset({bool, int, str, UUID, datetime})
+_NEVER_PLAIN = (models.JSONField, EncryptedJSONField)
 
 
 def _values(row: models.Model) -> Iterator[Any]:
     database = connections[DEFAULT_DB_ALIAS]  # the connection itself: going through its proxy doubles the time
     for field in _fields(type(row)):
         value = field.pre_save(row, add=True)
-        is_plain = type(value) in _PLAIN and not isinstance(field, models.JSONField)
+        is_plain = type(value) in _PLAIN and not isinstance(field, _NEVER_PLAIN)
         yield value if is_plain or value is None else field.get_db_prep_save(value, database)

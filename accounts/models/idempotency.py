@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from accounts.models.encrypted import EncryptedJSONField
 from accounts.models.organizations import Project
 
 
@@ -14,7 +15,7 @@ class IdempotencyRecord(models.Model):
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of method, path and body.")
     response_status = models.PositiveSmallIntegerField(null=True)
-    response_body = models.JSONField(null=True)
+    response_body = EncryptedJSONField(null=True, help_text="An answer may repeat what a model said.")
     created_at = models.DateTimeField()
 
     class Meta:
