@@ -7,9 +7,12 @@ from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
+from accounts import audit
 from accounts.admin.base import (
     Act,
     Capability,
@@ -27,6 +30,7 @@ from billing.models import Reservation, UsageRecord
 from jobs.admin.dashboard.pages import DashboardPages
 from jobs.admin.words import error_in_words, reasoning_share, usage_in_words, waiting_in_words
 from jobs.cancellation import cancel
+from jobs.erasure import erase
 from jobs.errors import NotCancellable
 from jobs.models import Attempt, Job, LanguageModel
 from jobs.states import AttemptStatus, JobStatus
@@ -52,6 +56,7 @@ ATTEMPT_BADGES = {
 }
 # Each cancellation locks a row and is told apart; a longer list is better cancelled over the API.
 MOST_CANCELLED_AT_ONCE = 1000
+MOST_ERASED_AT_ONCE = 1000
 
 
 class ModelFilter(admin.SimpleListFilter):
@@ -123,8 +128,11 @@ class AttemptInline(ReadOnlyInline):
 class JobAdmin(DashboardPages, ReadOnlyAdmin):
     place = Place(projects=("project",))
     sees = Capability.SEE
-    acts = {"cancel": Act("jobs.change_job", Capability.SUBMIT)}
-    actions = ("cancel_queued",)
+    acts = {
+        "cancel": Act("jobs.change_job", Capability.SUBMIT),
+        "erase": Act("jobs.delete_jobcontent", Capability.MANAGE_PROJECTS),
+    }
+    actions = ("cancel_queued", "erase_content")
     inlines = (AttemptInline,)
     list_display = (
         "job",
@@ -189,6 +197,10 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
         """Cancelling is the one change there is, for whoever has the right to change; the page gives it to nobody."""
         return self.may(request, "cancel")
 
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Erasing is for whoever may say how long the project keeps content."""
+        return self.may(request, "erase")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         found: QuerySet[Job] = super().get_queryset(request)
         return found.select_related("project", "organization", "api_key", "created_by", "queue")
@@ -224,7 +236,9 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
         return error_in_words(job.error) or "–"
 
     @admin.display(description="prompt and answer")
-    def content_page(self, job: Job) -> SafeString:
+    def content_page(self, job: Job) -> object:
+        if job.content_erased_at is not None:
+            return f"Erased at {localize(localtime(job.content_erased_at))}."
         return link(reverse("admin:jobs_jobcontent_change", args=[job.pk]), "On a page of their own, for superusers")
 
     @admin.action(description="Cancel queued jobs", permissions=["cancel"])
@@ -246,3 +260,17 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
         kept = f" {others} were not queued any more and go on as they are." if others > 0 else ""
         level = messages.SUCCESS if cancelled else messages.WARNING
         self.message_user(request, f"{cancelled} cancelled.{kept}", level)
+
+    @admin.action(description="Erase prompts and answers, at once and for good", permissions=["erase"])
+    def erase_content(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Erases the content of those of the chosen jobs that are final; their books stay."""
+        held, by = queryset.filter(content_erased_at__isnull=True), audit.who(request)
+        erased = 0
+        for job in held.filter(finished_at__isnull=False).order_by("pk")[:MOST_ERASED_AT_ONCE]:
+            erase(job, by=by)
+            self.log_change(request, job, "Content erased.")
+            erased += 1
+        left = held.count()
+        kept = f" {left} are left: they are not final, or more than {MOST_ERASED_AT_ONCE}." if left else ""
+        level = messages.SUCCESS if erased else messages.WARNING
+        self.message_user(request, f"{erased} erased.{kept}", level)

@@ -1,0 +1,108 @@
+"""Content is erased: at somebody's word, or when its project keeps it no longer. The books stay as they are.
+
+What goes are prompt and answer, and the provider's words where a call failed. What stays are the job with its status,
+model, tokens, cost, times and metadata, its attempts, and every entry of the books: none of them holds content.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts import audit
+from accounts.audit import Who
+from accounts.models import AuditAction, Project
+from billing.arrays import array
+from jobs.errors import NotErasable
+from jobs.models import Job, JobContent
+
+SUBJECT = "job_content"
+# Of a project that keeps nothing: how long an answer waits to be fetched, and how long it may be fetched once more by
+# whoever lost it on the way.
+UNFETCHED = timedelta(hours=1)
+FETCHED = timedelta(minutes=1)
+BATCH = 500
+# Of one project in one run, so that none keeps the others waiting; the next run goes on.
+MOST_BATCHES = 20
+
+# In one statement, so that a crash leaves all of a job's content or none. What was said of failed calls is the
+# provider's, and told to nobody any more; their codes stay.
+_ERASE = """
+    WITH gone AS (
+        UPDATE jobs_job SET content_erased_at = now(), error = error || '{"message": null}'::jsonb
+        WHERE id = ANY(%s::uuid[]) AND finished_at IS NOT NULL AND content_erased_at IS NULL
+        RETURNING id
+    ), silenced AS (
+        UPDATE jobs_attempt SET error_message = '' FROM gone
+        WHERE jobs_attempt.job_id = gone.id AND error_message <> ''
+    ), erased AS (
+        DELETE FROM jobs_jobcontent USING gone WHERE job_id = gone.id
+    )
+    SELECT count(*) FROM gone
+"""
+
+
+@transaction.atomic
+def erase(job: Job, *, by: Who, reason: str = "") -> Job:
+    """The job, whose content is gone; erasing it again changes nothing. Raises NotErasable while it is not final."""
+    erased = _erase([job.pk])
+    job.refresh_from_db()
+    if erased:
+        audit.record(
+            AuditAction.DELETED,
+            SUBJECT,
+            job.pk,
+            by=by,
+            organization_id=job.organization_id,
+            name=str(job),
+            after={"content_erased_at": job.content_erased_at},
+            reason=reason,
+        )
+    elif job.content_erased_at is None:
+        raise NotErasable
+    return job
+
+
+def note_fetched(job: Job) -> None:
+    """Notes that the answer of a final job was handed out, where its project keeps it no longer than that."""
+    if job.project.content_retention_days == 0 and job.finished_at is not None:
+        JobContent.objects.filter(pk=job.pk, fetched_at__isnull=True).update(fetched_at=Now())
+
+
+def erase_due() -> int:
+    """Erases what projects keep no longer, in bounded batches; returns of how many jobs."""
+    limited = Project.objects.filter(content_retention_days__isnull=False).order_by("pk")
+    return sum(_erase_due_of(project) for project in limited)
+
+
+def _erase_due_of(project: Project) -> int:
+    erased = 0
+    for _ in range(MOST_BATCHES):
+        due = _due(project)
+        erased += _erase(due)
+        if len(due) < BATCH:
+            break
+    return erased
+
+
+def _due(project: Project) -> list[UUID]:
+    """Jobs of the project whose content is not to be kept any longer, those that ended first."""
+    days = project.content_retention_days
+    assert days is not None, "the project keeps content for ever"
+    is_over = Q(finished_at__lte=Now() - (timedelta(days=days) if days else UNFETCHED))
+    if days == 0:
+        is_over |= Q(content__fetched_at__lte=Now() - FETCHED)
+    held = Job.objects.filter(is_over, project=project, finished_at__isnull=False, content_erased_at__isnull=True)
+    return list(held.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
+
+
+def _erase(job_ids: Sequence[UUID]) -> int:
+    if not job_ids:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_ERASE, [array(job_ids)])
+        erased: int = cursor.fetchone()[0]
+    return erased
