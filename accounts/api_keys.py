@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -26,6 +27,12 @@ LAST_USED_GRAIN = timedelta(minutes=1)
 SUBJECT = "api_key"
 
 
+def may_have(requests_per_minute: int | None) -> bool:
+    """Whether people may give a key so many requests: no more than all have. Operators may give more."""
+    most = settings.KEY_REQUESTS_PER_MINUTE
+    return requests_per_minute is None or most == 0 or requests_per_minute <= most
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
     """A new key and its secret, which nobody can read again."""
@@ -39,7 +46,13 @@ def hash_of(secret: str) -> str:
 
 
 def issue(
-    project: Project, *, name: str, created_by: User, expires_at: datetime | None = None, may_manage: bool = False
+    project: Project,
+    *,
+    name: str,
+    created_by: User,
+    expires_at: datetime | None = None,
+    may_manage: bool = False,
+    requests_per_minute: int | None = None,
 ) -> IssuedKey:
     """A new key of a project, and the secret that is shown this once."""
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -51,6 +64,7 @@ def issue(
         created_by=created_by,
         expires_at=expires_at,
         may_manage=may_manage,
+        requests_per_minute=requests_per_minute,
     )
     return IssuedKey(api_key, secret)
 
@@ -75,8 +89,13 @@ def find(secret: str, now: datetime) -> ApiKey | None:
     is by a hash of the whole secret, so its timing tells nothing of it. What else stands in the rows may be a second
     old.
     """
+    return find_again(hash_of(secret), now)
+
+
+def find_again(secret_hash: str, now: datetime) -> ApiKey | None:
+    """The same by the hash that is stored, for work that goes on when the request of the key has ended."""
     with connection.cursor() as cursor:
-        cursor.execute(_GOOD, [hash_of(secret), now])
+        cursor.execute(_GOOD, [secret_hash, now])
         found = cursor.fetchone()
     return _loaded(found[0]) if found else None
 
@@ -102,18 +121,33 @@ def revoke(api_key: ApiKey) -> bool:
 # --- As people and their programs do it, with the audit trail ---------------------------------------------------------
 @transaction.atomic
 def create(
-    project: Project, *, name: str, by: Who, expires_at: datetime | None = None, may_manage: bool = False
+    project: Project,
+    *,
+    name: str,
+    by: Who,
+    expires_at: datetime | None = None,
+    may_manage: bool = False,
+    requests_per_minute: int | None = None,
 ) -> IssuedKey:
     """A new key of a project, made by whoever acts: it acts for them, and a management key with their role."""
     assert by.user is not None, "a key acts for a person"
-    issued = issue(project, name=name, created_by=by.user, expires_at=expires_at, may_manage=may_manage)
+    issued = issue(
+        project,
+        name=name,
+        created_by=by.user,
+        expires_at=expires_at,
+        may_manage=may_manage,
+        requests_per_minute=requests_per_minute,
+    )
     after = {"name": name, "project": str(project.pk), "may_manage": may_manage, "expires_at": as_json(expires_at)}
+    if requests_per_minute is not None:
+        after["requests_per_minute"] = requests_per_minute
     _record(AuditAction.CREATED, issued.api_key, by, after=after)
     return issued
 
 
 def change(api_key: ApiKey, wanted: Mapping[str, Any], *, by: Who) -> ApiKey:
-    """The key with another name or end; what it may do was said when it was made, by whom it acts for."""
+    """The key with another name, end or throttle; what it may do was said when it was made, by whom it acts for."""
     return changes.update(api_key, wanted, SUBJECT, by=by, organization_id=api_key.project.organization_id)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminURLFieldWidget
 from django.db import transaction
@@ -46,6 +47,9 @@ class ApiKeyForm(forms.ModelForm):
         project = cleaned.get("project") if cleaned.get("may_manage") else None
         if project and not access.may(self.person, Capability.MANAGE_KEYS, project.organization_id):
             self.add_error("may_manage", "Your role in the project's organization manages nothing.")
+        wanted = cleaned.get("requests_per_minute")
+        if "requests_per_minute" in self.changed_data and not (self.person.is_superuser or api_keys.may_have(wanted)):
+            self.add_error("requests_per_minute", f"Keys have at most {settings.KEY_REQUESTS_PER_MINUTE} here.")
         return cleaned
 
 
@@ -74,7 +78,7 @@ class ApiKeyAdmin(BursarAdmin):
     autocomplete_fields = ("project",)
     ordering = ("-created_at",)
     fieldsets = (
-        (None, {"fields": ("project", "name", "expires_at", "may_manage")}),
+        (None, {"fields": ("project", "name", "expires_at", "may_manage", "requests_per_minute")}),
         ("Key", {"fields": ("shown_prefix", "state", "created_by", "created_at", "revoked_at", "last_used_at")}),
     )
     add_fieldsets = (fieldsets[0],)
@@ -95,7 +99,7 @@ class ApiKeyAdmin(BursarAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
         if change:
             # Never the whole row: a revocation of this very moment must not be undone.
-            obj.save(update_fields=["name", "expires_at"])
+            obj.save(update_fields=["name", "expires_at", "requests_per_minute"])
             return
         issued = api_keys.issue(
             obj.project,
@@ -103,6 +107,7 @@ class ApiKeyAdmin(BursarAdmin):
             created_by=request.user,  # type: ignore[arg-type]
             expires_at=obj.expires_at,
             may_manage=obj.may_manage,
+            requests_per_minute=obj.requests_per_minute,
         )
         obj.pk = issued.api_key.pk
         obj.refresh_from_db()

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -14,7 +15,7 @@ from rest_framework.response import Response
 from accounts import api_keys
 from accounts.access import Capability
 from accounts.api.contract import page_of, problems
-from accounts.api.fields import FlagField, InstantField, TextField
+from accounts.api.fields import FlagField, InstantField, TextField, WholeNumberField
 from accounts.api.management import REFUSALS, TAGS, Body, ManagementView, PageQuery, page, read_body
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
@@ -24,6 +25,19 @@ from accounts.models import ApiKey, Project
 class KeyChanges(Body):
     name = TextField(max_length=200)
     expires_at = InstantField(required=False, allow_null=True, help_text="Refused from then on; null: never.")
+    requests_per_minute = WholeNumberField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="Requests that it may send, no more than the deployment lets every key; null: as many as that.",
+    )
+
+    def validate_requests_per_minute(self, wanted: int | None) -> int | None:
+        if not api_keys.may_have(wanted):
+            most = settings.KEY_REQUESTS_PER_MINUTE
+            raise serializers.ValidationError(f"Keys have at most {most} here.", code="max_value")
+        return wanted
 
 
 class NewKey(KeyChanges):
@@ -51,6 +65,7 @@ class KeySerializer(serializers.Serializer):
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(allow_null=True, help_text="To the minute.")
+    requests_per_minute = serializers.IntegerField(allow_null=True, help_text="Null: as many as every key has.")
 
 
 class IssuedKeySerializer(KeySerializer):
@@ -70,6 +85,7 @@ KEY = {
     "expires_at": None,
     "revoked_at": None,
     "last_used_at": None,
+    "requests_per_minute": None,
 }
 EXAMPLE = OpenApiExample("A key", value=KEY, response_only=True, status_codes=["200"])
 ISSUED = OpenApiExample(
@@ -140,7 +156,7 @@ class KeyView(ManagementView):
 
     @extend_schema(
         operation_id="changeKey",
-        summary="Rename an API key, or set its end",
+        summary="Rename an API key, or set its end or its throttle",
         tags=TAGS,
         request=KeyChanges,
         responses={200: KeySerializer, **problems(*REFUSALS)},
