@@ -4,7 +4,7 @@ BURSAR = python3 config/embedded/bootstrap.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint coverage bench chaos clean
+.PHONY: help demo up test clients lint coverage bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ up: ## start Bursar on http://127.0.0.1:8000 (or BURSAR_PORT) and stay until Ctr
 
 test: ## every check and test, on PostgreSQL and Valkey servers of their own
 	@$(BURSAR) test $(ARGS)
+
+clients: ## installs other clients of the provider (needs the network), and tries each of them
+	@python3 tests/front_door/install_clients.py
+	@$(BURSAR) test tests/front_door/test_other_clients.py $(ARGS)
 
 lint: ## the checks without the tests
 	@$(BURSAR) lint $(ARGS)

@@ -1,4 +1,7 @@
-"""How errors become HTTP answers: problem details (RFC 9457) for the API, decided here and nowhere else."""
+"""How errors become HTTP answers: problem details (RFC 9457) for the API, decided here and nowhere else.
+
+Below `/v1` the same problems go out in the provider's envelope.
+"""
 
 import logging
 import re
@@ -46,14 +49,17 @@ from billing.errors import (
 )
 from billing.webhooks.endpoints import EndpointDisabled, TooManyEndpoints
 from billing.webhooks.urls import UrlRefused
-from config import refusals
+from config import openai_errors, refusals
 from jobs.backlog import COUNTED_EVERY_SECONDS
+from jobs.batches.errors import BatchNotCancellable, FileInUse, FileTooLarge
 from jobs.errors import (
     BacklogFull,
     MaxCostTooSmall,
     NotCancellable,
+    NotErasable,
     RateLimitUnknown,
     RequestTooLarge,
+    TooManyWaiting,
 )
 from jobs.validation import RequestRejected
 
@@ -71,10 +77,12 @@ STATUS: Mapping[type[DomainError], int] = {
     RateLimitUnknown: 403,
     RequestTooLarge: 400,
     NotCancellable: 409,
+    NotErasable: 409,
     IdempotencyKeyInvalid: 400,
     IdempotencyKeyReused: 422,
     IdempotencyKeyInFlight: 409,
     BacklogFull: 429,
+    TooManyWaiting: 503,
     RoleNotYours: 403,
     LastOwner: 409,
     AlreadyMember: 409,
@@ -88,11 +96,20 @@ STATUS: Mapping[type[DomainError], int] = {
     UrlRefused: 400,
     TooManyEndpoints: 409,
     EndpointDisabled: 409,
+    FileTooLarge: 413,
+    FileInUse: 409,
+    BatchNotCancellable: 409,
 }
-RETRY_AFTER: Mapping[type[DomainError], int] = {IdempotencyKeyInFlight: 1, BacklogFull: ceil(COUNTED_EVERY_SECONDS)}
+RETRY_AFTER: Mapping[type[DomainError], int] = {
+    IdempotencyKeyInFlight: 1,
+    BacklogFull: ceil(COUNTED_EVERY_SECONDS),
+    TooManyWaiting: 2,
+}
 # The database restarts in a few seconds; a pool that is exhausted is free again sooner.
 DATABASE_RETRY_AFTER = 5
 DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# What is below it speaks as the provider does.
+OPENAI_PATH = "/v1/"
 HEADER_PARAMS = frozenset({"Idempotency-Key"})
 
 
@@ -106,6 +123,14 @@ class Problem:
     errors: Sequence[Mapping[str, str]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    # What the provider says in its own words, where it has them.
+    param: str | None = None
+    no_provider_code: bool = False
+
+    @property
+    def provider_code(self) -> str | None:
+        """The code for a client of the provider, which gives none to some of its refusals."""
+        return None if self.no_provider_code else self.code
 
     @property
     def title(self) -> str:
@@ -128,6 +153,8 @@ def problem_response(exception: Exception, context: Mapping[str, Any]) -> HttpRe
 
 def answer(problem: Problem, request: HttpRequest | Request) -> HttpResponse:
     """The problem as it goes out. Its own members stand above whatever the details are called."""
+    if request.path.startswith(OPENAI_PATH):
+        return openai_errors.answer(problem)
     body = {
         **problem.details,
         "type": TYPE_PREFIX + problem.code,
@@ -216,7 +243,7 @@ def _unless_page(request: HttpRequest, exception: Exception) -> HttpResponse | N
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", OPENAI_PATH))
 
 
 # --- From each family of errors to a problem --------------------------------------------------------------------------
@@ -232,6 +259,8 @@ def _of_domain(error: DomainError) -> Problem | None:
         errors=[_error_at(error.param, error.message, error.code)] if error.param else (),
         details=error.details,
         headers={"Retry-After": str(retry_after)} if retry_after else {},
+        param=error.param,
+        no_provider_code=isinstance(error, RequestRejected) and error.provider_code is None,
     )
 
 

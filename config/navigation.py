@@ -42,7 +42,16 @@ GROUPS = (
             ("ProjectRateLimit", "timer"),
         ),
     ),
-    Group("Work", (("Job", "work"), ("Queue", "format_list_numbered"), ("Doubt", "help"), ("Breaker", "power_off"))),
+    Group(
+        "Work",
+        (
+            ("Job", "work"),
+            ("Batch", "stacks"),
+            ("Queue", "format_list_numbered"),
+            ("Doubt", "help"),
+            ("Breaker", "power_off"),
+        ),
+    ),
     Group(
         "People",
         (

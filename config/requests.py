@@ -12,8 +12,13 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts import log_context
 from config import content_security
+from jobs.front_door.turns import WAITING_PATHS, turn
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+# What has to be answered whatever else is going on.
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/readyz/all"})
 
 
 class RequestIdMiddleware:
@@ -30,9 +35,12 @@ class RequestIdMiddleware:
         client_id = request.headers.get("X-Client-Request-Id", "")
         if CLIENT_ID.fullmatch(client_id):
             response["X-Client-Request-Id"] = client_id
-        if request.path.startswith("/api/"):
+        if request.path.startswith(("/api/", "/v1/")):
             # Prompts, answers and money: no cache between here and the caller keeps them.
             response["Cache-Control"] = "no-store"
+            if (quota := getattr(request, "request_quota", None)) is not None:
+                for name, value in quota.headers().items():
+                    response[name] = value
         content_security.protect(response)
         return response
 
@@ -40,3 +48,16 @@ class RequestIdMiddleware:
         # From anybody else it would be a name that two requests can share.
         given = request.headers.get("X-Request-Id", "") if self._is_behind_proxy else ""
         return given if CLIENT_ID.fullmatch(given) else f"req_{uuid4().hex}"
+
+
+class DatabaseTurnMiddleware:
+    """Lets as many requests work at once as there are connections to the database for them; the others wait."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path in WAITING_PATHS or request.path in HEALTH_PATHS:
+            return self.get_response(request)
+        with turn():
+            return self.get_response(request)

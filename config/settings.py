@@ -63,6 +63,13 @@ PROVIDER_IS_SIMULATOR = env.bool("BURSAR_SIMULATOR", default=False)
 CALL_DEADLINE_SECONDS = env.float("BURSAR_CALL_DEADLINE_SECONDS", default=900.0)
 CALL_CONNECT_TIMEOUT_SECONDS = env.float("BURSAR_CALL_CONNECT_TIMEOUT_SECONDS", default=5.0)
 
+# --- Waiting at /v1 for answers ---------------------------------------------------------------------------------------
+# Threads of one web process; all but 16 may wait for answers, and a waiting one costs little but its stack.
+WEB_THREADS = env.int("BURSAR_WEB_THREADS", default=256)
+# A connection that waits says nothing for so long, and then a blank now and then, which proxies and clients take for a
+# sign of life. With it goes the status 200, so that a call that fails after it ends in a broken connection.
+KEEPALIVE_SECONDS = env.float("BURSAR_KEEPALIVE_SECONDS", default=25.0)
+
 # --- Mail: alerts about money go to owners and admins ----------------------------------------------------------------
 # smtp+tls://USER:PASSWORD@HOST:587, or consolemail:// to read them in the log. Without it nothing is mailed.
 _MAIL = environ.Env.email_url_config(env.str("EMAIL_URL", default="") or "dummymail://")
@@ -92,6 +99,8 @@ if BACKGROUND not in {"on", "off", "auto"}:
 PROVIDER_WEBHOOK_SECRETS = env.list("BURSAR_PROVIDER_WEBHOOK_SECRET", default=[])
 # Jobs of one project that may be queued at once; 0: any number.
 MAX_QUEUED_JOBS = env.int("BURSAR_MAX_QUEUED_JOBS", default=1_000_000)
+# The largest file of requests that is taken for a batch; 200 MB, as the provider takes.
+MAX_FILE_BYTES = env.int("BURSAR_MAX_FILE_BYTES", default=200 * 1024 * 1024)
 MAX_ATTEMPTS = env.int("BURSAR_MAX_ATTEMPTS", default=8)
 IDEMPOTENCY_KEEP_DAYS = env.int("BURSAR_IDEMPOTENCY_KEEP_DAYS", default=7)
 # Days after its end on which a month closes by itself; calls that ran over its edge are booked in it until then.
@@ -142,14 +151,16 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.requests.RequestIdMiddleware",
+    # Outside of all that may answer by itself, as a file or a redirect.
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.requests.DatabaseTurnMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 if TRACING:
@@ -173,6 +184,7 @@ TEMPLATES = [
     },
 ]
 
+DATABASE_POOL = env.int("BURSAR_DATABASE_POOL", default=12)
 DATABASES = {
     "default": {
         **env.db_url_config(DATABASE_URL or "postgres://bursar@127.0.0.1:5432/bursar"),
@@ -187,7 +199,7 @@ DATABASES = {
             # up to minutes, and would outlast the server's absence by as much.
             "pool": {
                 "min_size": 0,
-                "max_size": env.int("BURSAR_DATABASE_POOL", default=12),
+                "max_size": DATABASE_POOL,
                 "timeout": 5,
                 "reconnect_timeout": 1,
             },
@@ -247,6 +259,11 @@ STATIC_ROOT = Path(env.str("BURSAR_STATIC_ROOT", default=str(VAR_DIR / "static")
 # Without a manifest a page renders before `collectstatic` has run; the finders serve the files from their packages.
 WHITENOISE_USE_FINDERS = True
 
+# On every answer: nobody guesses its type, frames it, shares its window, or tells elsewhere where it was.
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # Health checks come from inside, over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz(/all)?$", r"^metrics$"]
@@ -258,6 +275,9 @@ SECURE_HSTS_PRELOAD = HTTPS_ONLY
 # One proxy stands before Bursar: it says whether it was reached by TLS, and as the last in X-Forwarded-For from where.
 BEHIND_PROXY = env.bool("BURSAR_BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
+# Requests that one API key, or one address that sends no good key, may send in a minute; 0: any number.
+KEY_REQUESTS_PER_MINUTE = env.int("BURSAR_KEY_REQUESTS_PER_MINUTE", default=6000)
+ADDRESS_REQUESTS_PER_MINUTE = env.int("BURSAR_ADDRESS_REQUESTS_PER_MINUTE", default=120)
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BURSAR_MAX_REQUEST_BYTES", default=4 * 1024 * 1024)
 
 # --- REST API ---------------------------------------------------------------------------------------------------------
@@ -315,6 +335,8 @@ CELERY_BEAT_SCHEDULE = {
     "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 2.0, "options": {"expires": 15}},
     "look up lost answers": {"task": "jobs.tasks.look_up", "schedule": 2.0, "options": {"expires": 15}},
     "look at background calls": {"task": "jobs.tasks.look_at_background", "schedule": 1.0, "options": {"expires": 5}},
+    "work on batches": {"task": "jobs.tasks.work_on_batches", "schedule": 1.0, "options": {"expires": 5}},
+    "erase old files": {"task": "jobs.tasks.erase_old_files", "schedule": 3600.0, "options": {"expires": 3000}},
     "say that the beat lives": {"task": "config.tasks.hear_beat", "schedule": 5.0, "options": {"expires": 10}},
     "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
     "tell what crossed a limit": {"task": "billing.tasks.tell", "schedule": 1.0, "options": {"expires": 5}},
@@ -334,6 +356,11 @@ CELERY_BEAT_SCHEDULE = {
     "compare with the provider's bill": {
         "task": "jobs.tasks.reconcile_every_account",
         "schedule": crontab(hour="5", minute="23"),
+    },
+    "erase content that is not kept": {
+        "task": "jobs.tasks.erase_due_content",
+        "schedule": 30.0,
+        "options": {"expires": 25},
     },
     "forget old idempotency keys": {"task": "jobs.tasks.forget_idempotency_keys", "schedule": 3600.0},
 }

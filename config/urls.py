@@ -20,6 +20,8 @@ urlpatterns = [
     path("api/v1/", include("jobs.api.urls")),
     path("api/v1/", include("billing.api.urls")),
     path("api/v1/", include("accounts.api.urls")),
+    path("v1/", include("jobs.front_door.urls")),
+    path("v1/", include("billing.provider_api.urls")),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/v1/redoc", SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html"), name="redoc"),

@@ -20,9 +20,7 @@ def cancel(job: Job) -> Job:
 
     Raises NotCancellable for one that is being called or has ended otherwise.
     """
-    withdrawn = Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED).update(
-        status=JobStatus.CANCELLED, finished_at=database_now(), waiting_on=None
-    )
+    withdrawn = withdraw(job)
     job.refresh_from_db()
     # Losing the race against the dispatcher is normal: then the job's own status says what happened.
     if not withdrawn and job.status != JobStatus.CANCELLED and not _ask_to_stop(job):
@@ -31,6 +29,14 @@ def cancel(job: Job) -> Job:
             "background. Any other call that has begun may already be billed."
         )
     return job
+
+
+def withdraw(job: Job) -> bool:
+    """Whether the job was still queued, and is cancelled now. What has begun goes on."""
+    withdrawn = Job.objects.filter(pk=job.pk, status=JobStatus.QUEUED).update(
+        status=JobStatus.CANCELLED, finished_at=database_now(), waiting_on=None
+    )
+    return withdrawn == 1
 
 
 def _ask_to_stop(job: Job) -> bool:

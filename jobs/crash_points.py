@@ -49,6 +49,9 @@ STEPS = (
 )
 # Of calls in the background alone.
 BACKGROUND_STEPS = ("accepted",)  # by the provider, and its id is stored
+# Of batches alone.
+BATCH_STEPS = ("batch.stepped",)  # all of a step, not committed
+_KNOWN = (*STEPS, *BACKGROUND_STEPS, *BATCH_STEPS)
 _POINT = re.compile(r"(?P<step>[a-z0-9._]+)=(?P<action>pause|kill)(?:@(?P<nth>\d+)|%(?P<chance>0?\.\d+|[01]))?")
 
 
@@ -89,10 +92,10 @@ def points(text: str) -> Mapping[str, Point]:
     found = {}
     for part in text.split(","):
         match = _POINT.fullmatch(part.strip())
-        if match is None or match["step"] not in (*STEPS, *BACKGROUND_STEPS):
+        if match is None or match["step"] not in _KNOWN:
             raise ImproperlyConfigured(
                 f"BURSAR_CRASH_AT: {part!r} is not step=pause or step=kill, with @n or %chance; the steps are "
-                f"{', '.join((*STEPS, *BACKGROUND_STEPS))}"
+                f"{', '.join(_KNOWN)}"
             )
         chance = float(match["chance"]) if match["chance"] else None
         found[match["step"]] = Point(match["action"], int(match["nth"] or 1), chance)

@@ -9,6 +9,12 @@ class NotCancellable(DomainError):
     code = "not_cancellable"
 
 
+class NotErasable(DomainError):
+    """The job is not final: what it asks is still needed. Cancel it first, or wait for its end."""
+
+    code = "not_erasable"
+
+
 class MaxCostTooSmall(DomainError):
     """The call can cost more than its max_cost_usd."""
 
@@ -31,3 +37,9 @@ class BacklogFull(DomainError):
     """As many jobs of this project are queued as may be. Send it again when some of them have started."""
 
     code = "backlog_full"
+
+
+class TooManyWaiting(DomainError):
+    """As many connections wait for answers as may, so nothing was queued. Try again, or send Prefer: respond-async."""
+
+    code = "too_many_waiting"

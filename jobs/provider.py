@@ -6,6 +6,7 @@ An answer, a refusal, nothing sent, or an outcome that is not known.
 import asyncio
 import logging
 import re
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,10 @@ from openai._types import RequestOptions
 
 from billing.pricing import Tokens
 from jobs.credentials import Access
+from jobs.echoes import Echo, echo_of
 from jobs.retries import Rejection, is_outcome_known
 from jobs.states import JobStatus
-from jobs.transport import Sending, Transport, sending
+from jobs.transport import NOT_HTTP, Sending, Transport, sending
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST = {"response_id": 100, "request_id": 100, "snapshot": 100, "finish_reason": 30}
 # A thousand times the largest context window there is: a bill beyond it is not to be believed.
 MOST_TOKENS = 10**9
+# What a call may fail with, and does not say so of a mistake of ours.
+EXPECTED = (openai.OpenAIError, httpx2.HTTPError, TimeoutError, *NOT_HTTP)
 # What reading a body that is no answer raises.
 UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 # Accesses whose client is kept; making one costs milliseconds.
@@ -53,12 +57,24 @@ class Answer:
     # Where the finish reason does not say how the job ends, and why it failed.
     ends_as: JobStatus | None = None
     error: dict[str, Any] | None = None
+    # What else it had, as `rest_of` puts it: nothing that was paid for is lost.
+    rest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, longest in LONGEST.items():
             object.__setattr__(self, name, _storable(getattr(self, name))[:longest])
-        for name in ("message", "usage", "error"):
+        for name in ("message", "usage", "error", "rest"):
             object.__setattr__(self, name, _storable(getattr(self, name)))
+
+    def without(self, echo: Echo) -> "Answer":
+        """The same, and of why it failed only what the provider says itself."""
+        names = ("code", "type", "param")
+        cleaned = {
+            name: echo.out_of_name(said) if name in names else echo.out_of(said)
+            for name, said in (self.error or {}).items()
+            if isinstance(said, str)
+        }
+        return replace(self, error={**self.error, **cleaned}) if self.error else self
 
     @property
     def is_empty(self) -> bool:
@@ -75,11 +91,13 @@ class Kept:
     snapshot: str
     message: dict[str, Any]
     finish_reason: str
+    rest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("response_id", "snapshot", "finish_reason"):
             object.__setattr__(self, name, _storable(getattr(self, name))[: LONGEST[name]])
-        object.__setattr__(self, "message", _storable(self.message))
+        for name in ("message", "rest"):
+            object.__setattr__(self, name, _storable(getattr(self, name)))
 
 
 class Rejected(Exception):
@@ -90,6 +108,18 @@ class Rejected(Exception):
         said = {name: _storable(getattr(rejection, name)) for name in ("code", "type", "message", "param")}
         self.rejection = replace(rejection, **said)
         self.request_id = _storable(request_id)[: LONGEST["request_id"]]
+
+    def without(self, echo: Echo) -> "Rejected":
+        """The same, without what the provider only repeats."""
+        said = self.rejection
+        cleaned = replace(
+            said,
+            code=echo.out_of_name(said.code),
+            type=echo.out_of_name(said.type),
+            param=echo.out_of_name(said.param or "") or None,
+            message=echo.out_of(said.message),
+        )
+        return Rejected(cleaned, self.request_id)
 
 
 class Unreachable(Exception):
@@ -110,6 +140,11 @@ class Uncertain(Exception):
         self.kept = kept
         self.status = status
         self.request_id = _storable(request_id)[: LONGEST["request_id"]]
+
+    def without(self, echo: Echo) -> "Uncertain":
+        """The same, without what the provider only repeats."""
+        said = echo.out_of(str(self))
+        return Uncertain(self.code, said, status=self.status, request_id=self.request_id, kept=self.kept)
 
 
 class Clients:
@@ -187,14 +222,18 @@ async def send(
             # As it was accepted: the client's own types know the parameters of its own release only.
             return await client.post(path, body=dict(body or {}), cast_to=httpx2.Response, options=options)
     except openai.APIStatusError as error:
-        raise _from_status(error) from error
+        raise _from_status(error).without(echo_of(access.api_key, body)) from error
     except Exception as error:
-        if not isinstance(error, openai.OpenAIError | httpx2.HTTPError | TimeoutError):
-            logger.exception("attempt %s: the client failed in a way it should not", attempt_id)
+        if not isinstance(error, EXPECTED):
+            # Where it happened, and not in which words: those may repeat what was sent or what came.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            kind = type(error).__name__
+            logger.error("attempt %s: the client failed in a way it should not, by %s:\n%s", attempt_id, kind, where)
         # Whatever went wrong, one thing decides: whether the request had left.
         if not state.is_sent:
             raise Unreachable(_reason(error)) from error
-        raise Uncertain("timeout" if isinstance(error, TimeoutError) else "connection_lost", _reason(error)) from error
+        code = "timeout" if isinstance(error, TimeoutError) else "connection_lost"
+        raise Uncertain(code, _reason(error)).without(echo_of(access.api_key, body)) from error
     finally:
         sending.reset(reset)
 
@@ -235,7 +274,26 @@ def completion(body: Any, *, request_id: str, headers: Mapping[str, str] | None 
             reasoning=count(details_out.get("reasoning_tokens") or 0),
         ),
         headers=headers or {},
+        rest=rest_of(body),
     )
+
+
+# What of a completion has a column of its own: its message, how it ended, its tokens.
+_KEPT_APART = frozenset({"id", "object", "model", "usage", "choices"})
+_KEPT_APART_OF_CHOICE = frozenset({"index", "message", "finish_reason"})
+
+
+def rest_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a completion has beside its first message: `completion`, its other members; `choice`, those of its first
+    choice; `choices`, the further ones whole. What is empty is left out.
+    """
+    first, *others = body["choices"]
+    parts = {
+        "completion": {name: value for name, value in body.items() if name not in _KEPT_APART},
+        "choice": {name: value for name, value in first.items() if name not in _KEPT_APART_OF_CHOICE},
+        "choices": others,
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def _kept(response: httpx2.Response) -> Kept | None:
@@ -243,7 +301,8 @@ def _kept(response: httpx2.Response) -> Kept | None:
     try:
         body = response.json()
         choice = body["choices"][0]
-        return Kept(text(body["id"]), text(body["model"]), dict(choice["message"]), text(choice["finish_reason"]))
+        message, finish_reason = dict(choice["message"]), text(choice["finish_reason"])
+        return Kept(text(body["id"]), text(body["model"]), message, finish_reason, rest_of(body))
     except UNREADABLE:
         return None
 
@@ -251,15 +310,20 @@ def _kept(response: httpx2.Response) -> Kept | None:
 def text(value: Any) -> str:
     """A text of an answer that has to be there; raises TypeError."""
     if not isinstance(value, str) or not value:
-        raise TypeError(f"expected a text, got {value!r:.60}")
+        raise TypeError(f"expected a text, got {_kind(value)}")
     return value
 
 
 def count(value: Any) -> int:
     """A believable number of tokens; raises TypeError."""
     if not isinstance(value, int) or isinstance(value, bool) or value > MOST_TOKENS:
-        raise TypeError(f"expected a number of tokens, got {value!r:.60}")
+        raise TypeError(f"expected a number of tokens, got {_kind(value)}")
     return value
+
+
+def _kind(value: Any) -> str:
+    """What stands where something else should: a number itself, of anything else only what it is."""
+    return repr(value)[:60] if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def _storable(value: Any) -> Any:
@@ -318,4 +382,5 @@ def _reason(error: BaseException) -> str:
     """The innermost cause in words: the client wraps it in 'Connection error.'"""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {error}"
+    # What came and was not HTTP is quoted in the words of such an error, an answer perhaps.
+    return type(error).__name__ if isinstance(error, NOT_HTTP) else f"{type(error).__name__}: {error}"

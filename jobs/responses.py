@@ -156,7 +156,7 @@ def read(body: Any, request_id: str, headers: Mapping[str, str]) -> Accepted | E
             return Rejected(_rejection(body.get("error") or {}), request_id)
         if status == "cancelled":
             return CancelledUntold()
-        raise TypeError(f"the status is {status:.20}, and there is no usage")
+        raise TypeError("the status is none that is known, and there is no usage")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise Uncertain(
             "answer_unreadable",
@@ -183,7 +183,7 @@ def _answer(body: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
             rejection = _rejection(body.get("error") or {})
             error = {name: getattr(rejection, name) or None for name in ("status", "code", "type", "param", "message")}
         case _:
-            raise ValueError(f"no response ends as {status:.20}")
+            raise ValueError("no response ends so")
     return Answer(
         response_id=body["id"],
         request_id=request_id,
@@ -200,7 +200,15 @@ def _answer(body: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
         headers=headers,
         ends_as=ends_as,
         error=error,
+        rest=_rest(body),
     )
+
+
+def _rest(body: Mapping[str, Any]) -> dict[str, Any]:
+    """When it was made and how it was served, under the names that a completion has for it."""
+    beside = {"created": body.get("created_at"), "service_tier": body.get("service_tier")}
+    said = {name: value for name, value in beside.items() if value is not None}
+    return {"completion": said} if said else {}
 
 
 def _said(output: list[Mapping[str, Any]]) -> dict[str, Any]:

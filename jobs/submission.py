@@ -6,6 +6,7 @@ A job is let in by what was known a second ago: prices, tiers, limits, the catal
 the dispatcher looks again before it holds a cent. A refusal is given after reading anew.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -25,6 +26,7 @@ from billing.limits import Limit, Owner
 from billing.models import ServiceTier
 from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
+from billing.pricing import PriceTerms
 from jobs import catalogue, waking
 from jobs.background.choice import runs_in_background
 from jobs.backlog import check_room
@@ -51,6 +53,8 @@ class Submission:
     service_tier: ServiceTier = ServiceTier.STANDARD
     max_cost_usd: Decimal | None = None
     deadline: datetime | None = None
+    # What an endpoint of the provider's other than chat says again of the request when it shows the job.
+    asked: Mapping[str, Any] | None = None
 
 
 def submit(api_key: ApiKey, submission: Submission) -> Job:
@@ -91,7 +95,7 @@ def submit(api_key: ApiKey, submission: Submission) -> Job:
         admission_tokens=bound.admission_tokens,
         queued_at=now,
     )
-    insert(job, JobContent(job=job, request=body_for_provider(submission)))
+    insert(job, JobContent(job=job, request=body_for_provider(submission), asked=submission.asked))
     transaction.on_commit(_committed)
     reach("t1.written")
     return job
@@ -110,29 +114,49 @@ def _queue(project: Project, model: str) -> Queue:
 
 def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     """The bound of a submission that may run; raises what `submit` raises."""
-    project, prompt = api_key.project, submission.prompt
+    prompt, organization = submission.prompt, api_key.project.organization
+    entry = validated(api_key.project, prompt, now)
+    bound = bound_at(submission, entry, price_now(organization, submission, entry, now))
+    _check_rate_limit(organization, _standing_of(organization), entry, bound, now)
+    _check_budgets(owner_of(api_key, entry.model.name), submission, bound)
+    return bound
+
+
+def validated(project: Project, prompt: PromptRequest, now: datetime) -> catalogue.CatalogueEntry:
+    """The model of a prompt that it and the project's tier take; raises RequestRejected. No token is counted."""
     organization = project.organization
     day = organization.terms_date(now)
     entry = catalogue.find(prompt.model)
-    stands = _standing_of(organization)
     access = access_of(project)
     validate(
         prompt,
         entry,
-        standing=stands,
+        standing=_standing_of(organization),
         tiers=_tiers_on(day),
         day=day,
         serves_shut_down_models=access.serves_shut_down_models,
-        in_background=entry is not None and runs_in_background(entry.model, access.base_url),
+        in_background=entry is not None
+        and project.content_retention_days != 0
+        and runs_in_background(entry.model, access.base_url),
     )
     assert entry is not None  # validate refuses an unknown model
+    return entry
+
+
+def price_now(
+    organization: Organization, submission: Submission, entry: catalogue.CatalogueEntry, now: datetime
+) -> PriceTerms:
+    """What a submission's tokens cost at the prices in force; raises UnknownPrice."""
+    names = catalogue.provider_price_names(entry)
+    return terms_of(_price_on(names, submission.service_tier, organization.terms_date(now)))
+
+
+def bound_at(submission: Submission, entry: catalogue.CatalogueEntry, price: PriceTerms) -> Bound:
+    """The most that a validated submission can take at a price; raises RequestRejected for what no window holds."""
+    prompt = submission.prompt
     size = prompt_size(prompt, has_responses=Endpoint.RESPONSES in entry.model.endpoints)
     validate_size(prompt, entry, prompt_tokens=size.counted_tokens)
-    price = _price_on(catalogue.provider_price_names(entry), submission.service_tier, day)
-    bound = bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=terms_of(price))
-    _check_rate_limit(organization, stands, entry, bound, now)
-    _check_budgets(owner_of(api_key, entry.model.name), submission, bound)
-    return bound
+    return bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=price)
 
 
 def body_for_provider(submission: Submission) -> dict[str, Any]:

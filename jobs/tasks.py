@@ -6,9 +6,11 @@ from celery import Task, shared_task
 
 from accounts import idempotency
 from jobs import dispatch as dispatching
-from jobs import execution, queues, reconciliation, recovery, waking
+from jobs import erasure, execution, queues, reconciliation, recovery, waking
 from jobs.background import adoption, looking
+from jobs.batches import files, steps
 from jobs.execution import engine as engines
+from jobs.front_door import undelivered
 from jobs.recovery import decisions, looks
 
 
@@ -59,6 +61,12 @@ def adopt_response(response_id: str) -> None:
 @shared_task
 def forget_idempotency_keys() -> None:
     idempotency.forget_old()
+    undelivered.forget_old()
+
+
+@shared_task
+def erase_due_content() -> None:
+    erasure.erase_due()
 
 
 @shared_task
@@ -69,3 +77,13 @@ def reconcile(run_id: str) -> None:
 @shared_task
 def reconcile_every_account() -> None:
     reconciliation.reconcile_every_account()
+
+
+@shared_task
+def work_on_batches() -> None:
+    steps.work()
+
+
+@shared_task
+def erase_old_files() -> None:
+    files.erase_old()

@@ -3,6 +3,7 @@
 Alice's organization at tier 5 in September 2024's terms, and Bob's beside it, who must see none of it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -10,7 +11,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.test import override_settings
 from django.utils import timezone
+from pytest_django.live_server_helper import LiveServer
 from rest_framework.test import APIClient
 
 from accounts import api_keys, remembered
@@ -40,6 +43,15 @@ def _cheap_passwords(settings) -> None:
 def _nothing_is_remembered(monkeypatch) -> None:
     """What a test writes is there at once; the tests of memory itself switch it on again."""
     monkeypatch.setattr(remembered, "is_on", False)
+
+
+@pytest.fixture(scope="session")
+def live_server() -> Iterator[LiveServer]:
+    """Bursar on a port of its own; static files come from their packages."""
+    with override_settings(WHITENOISE_AUTOREFRESH=True):
+        server = LiveServer("127.0.0.1")
+    yield server
+    server.stop()
 
 
 class Clock:

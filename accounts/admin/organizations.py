@@ -223,6 +223,7 @@ class ProjectAdmin(FixedOrganization):
     fieldsets = (
         (None, {"fields": ("organization", "team", "name", "slug", "provider_project_id", "dispatch_weight")}),
         ("Lost answers", {"fields": ("doubt_policy", "doubt_patience_hours")}),
+        ("Prompts and answers", {"fields": ("content_retention_days",)}),
         ("State", {"fields": ("state", "paused_at", "paused_reason", "related", "created_at")}),
     )
     add_fieldsets = (fieldsets[0],)

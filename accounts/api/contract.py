@@ -11,6 +11,7 @@ from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from accounts.api.json_body import ExactJSONParser
 from accounts.models import ApiKey
 
 REQUEST_ID = OpenApiParameter(
@@ -31,18 +32,34 @@ PROBLEMS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used before with another request.",
-    429: "As many jobs of the project are queued as may be. Repeat after `Retry-After`.",
+    429: "Too many requests (`throttled`), or as many jobs are queued as may be. Repeat after `Retry-After`.",
     503: "Something that Bursar needs does not answer. Repeat after `Retry-After`, with the same Idempotency-Key.",
 }
 # Any route may answer with these.
-ALWAYS = (401, 503)
+ALWAYS = (401, 429, 503)
+
+
+RATE_LIMIT = OpenApiParameter(
+    "RateLimit",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=True,
+    description="Requests that the key has left (`r`), and the seconds until it has all of them again (`t`).",
+)
+RATE_LIMIT_POLICY = OpenApiParameter(
+    "RateLimit-Policy",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=True,
+    description="Requests that the key may send (`q`) in so many seconds (`w`).",
+)
 
 
 class ApiSchema(AutoSchema):
     """Describes the headers that every answer carries."""
 
     def get_override_parameters(self) -> list[Any]:
-        return [*super().get_override_parameters(), REQUEST_ID]
+        return [*super().get_override_parameters(), REQUEST_ID, RATE_LIMIT, RATE_LIMIT_POLICY]
 
 
 class LengthRequired(APIException):
@@ -55,6 +72,7 @@ class ProjectView(APIView):
     """A view that acts for the project whose API key was sent, and sees nothing of any other."""
 
     schema = ApiSchema()
+    parser_classes = [ExactJSONParser]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticates, and refuses a body in chunks: Django would read none of it."""

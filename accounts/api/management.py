@@ -1,6 +1,6 @@
 """What the routes of management have in common: keys and roles, bodies without surprises, pages, and their words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -15,7 +15,6 @@ from rest_framework.response import Response
 from accounts import audit
 from accounts.access import Capability
 from accounts.api.contract import ProjectView, read_query
-from accounts.api.json_body import ExactJSONParser
 from accounts.api.permissions import IsManagementKey, require
 from accounts.audit import Who
 from accounts.models import Organization, User
@@ -29,7 +28,6 @@ REFUSALS = (400, 403, 404, 409, 411, 413, 415)
 class ManagementView(ProjectView):
     """A view for management keys: it acts with the role that the key's maker has now, in the key's organization."""
 
-    parser_classes = [ExactJSONParser]
     permission_classes = [IsAuthenticated, IsManagementKey]
     plain_key_methods: ClassVar[frozenset[str]] = frozenset()
     # What a method takes in all of the organization. Asked before anything is looked up, so that a refusal says nothing
@@ -108,19 +106,29 @@ def page(
 ) -> Response:
     """The page of these rows that the request asks for, newest first. Raises ValidationError."""
     query = read_query(request, reader)
+    return answer_page(request, rows_from(rows, query), query["limit"], shown, **context)
+
+
+def rows_from(rows: "QuerySet[Any]", query: Mapping[str, Any]) -> list[Any]:
+    """The rows of the page that a PageQuery asks for, newest first, and one more where there is a next page."""
     found = rows.order_by("-pk")
     if "cursor" in query:
         found = found.filter(pk__lt=query["cursor"])
-    return answer_page(request, list(found[: query["limit"] + 1]), query["limit"], shown, **context)
+    return list(found[: query["limit"] + 1])
 
 
 def answer_page(
     request: Request, rows: list[Any], limit: int, shown: type[serializers.BaseSerializer], **context: Any
 ) -> Response:
     """A page of at most `limit` of these rows; one more of them says that there is a next page."""
+    return answer_rows(request, rows, limit, lambda there: list(shown(there, many=True, context=context).data))
+
+
+def answer_rows(request: Request, rows: list[Any], limit: int, sent: Callable[[list[Any]], list[Any]]) -> Response:
+    """The same, where what goes out is made for all rows of a page together."""
     there, more = rows[:limit], len(rows) > limit
     following = address_of_next(request, there[-1].pk) if more else None
-    return Response({"data": shown(there, many=True, context=context).data, "has_more": more, "next": following})
+    return Response({"data": sent(there), "has_more": more, "next": following})
 
 
 def address_of_next(request: Request, last: object) -> str:

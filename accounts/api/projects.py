@@ -20,7 +20,7 @@ from accounts.api.management import REFUSALS, TAGS, Body, ManagementView, PageQu
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
 from accounts.models import DoubtPolicy, Project, Team
-from accounts.models.organizations import SLUG
+from accounts.models.organizations import LONGEST_RETENTION_DAYS, SLUG
 
 
 class ProjectBody(Body):
@@ -39,6 +39,14 @@ class ProjectBody(Body):
         min_value=1,
         max_value=10_000,
         help_text="Its part of what is short, against the organization's other projects.",
+    )
+    content_retention_days = WholeNumberField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=LONGEST_RETENTION_DAYS,
+        help_text="Prompts and answers are erased so many days after a job has ended; null: never. 0: a minute after "
+        "the answer was fetched, or an hour after the job's end if nobody fetches it.",
     )
 
     def validate_team(self, team_id: UUID | None) -> Team | None:
@@ -82,6 +90,7 @@ class ProjectSerializer(serializers.Serializer):
     doubt_policy = serializers.ChoiceField(choices=DoubtPolicy.choices)
     doubt_patience_hours = serializers.IntegerField()
     dispatch_weight = serializers.IntegerField()
+    content_retention_days = serializers.IntegerField(allow_null=True)
     created_at = serializers.DateTimeField()
 
     def get_is_paused(self, project: Project) -> bool:
@@ -99,6 +108,7 @@ PROJECT = {
     "doubt_policy": "hold",
     "doubt_patience_hours": 24,
     "dispatch_weight": 100,
+    "content_retention_days": None,
     "created_at": "2026-11-01T09:00:00Z",
 }
 PAUSED = {**PROJECT, "is_paused": True, "paused_at": "2026-11-23T10:00:00Z", "paused_reason": "Bill under review"}

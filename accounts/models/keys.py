@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from uuid_utils.compat import uuid7
 
@@ -23,6 +24,13 @@ class ApiKey(models.Model):
         default=False,
         db_default=False,
         help_text="Besides submitting jobs it may do over the API what its maker may, as with quotas.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Requests that it may send, and no more than the deployment's BURSAR_KEY_REQUESTS_PER_MINUTE unless "
+        "its operators set it. Empty: as many as that.",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

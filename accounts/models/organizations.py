@@ -9,6 +9,8 @@ from uuid_utils.compat import uuid7
 
 SLUG = RegexValidator(r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z", "Use lower-case letters, digits and inner hyphens.")
 
+LONGEST_RETENTION_DAYS = 3650
+
 
 def _dispatch_weight(among: str) -> models.PositiveIntegerField:
     return models.PositiveIntegerField(
@@ -107,6 +109,15 @@ class Project(models.Model):
         db_default=24,
         validators=[MinValueValidator(1), MaxValueValidator(24 * 30)],
         help_text="The provider keeps answers for thirty days.",
+    )
+    content_retention_days = models.PositiveIntegerField(
+        "days that content is kept",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(LONGEST_RETENTION_DAYS)],
+        help_text="Prompts and answers are erased so many days after a job has ended. 0: a minute after the answer was "
+        "fetched, or an hour after its end if nobody fetches it, and the provider is not asked to keep it either. "
+        "Empty: they are kept.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,5 +1,6 @@
 """`/webhooks`: where the organization is told, and what came of it."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -115,6 +116,10 @@ class AlertsManagementView(ManagementView):
             raise NotFound("There is no webhook endpoint with this id.")
         return found
 
+    def sent_once(self, send: Callable[[], WebhookDelivery]) -> HttpResponse:
+        """202 and the delivery that is on its way."""
+        return answer_once(self.request, lambda: Answer(202, text_of(DeliverySerializer(send()).data)), below=None)
+
 
 class WebhooksView(AlertsManagementView):
     @extend_schema(
@@ -199,11 +204,7 @@ class WebhookTestView(AlertsManagementView):
     )
     def post(self, request: Request, webhook_id: UUID) -> HttpResponse:
         """202 and a delivery of type `webhook.test`."""
-
-        def test() -> Answer:
-            return Answer(202, text_of(DeliverySerializer(endpoints.test(self.endpoint(webhook_id))).data))
-
-        return answer_once(request, test, below=None)
+        return self.sent_once(lambda: endpoints.test(self.endpoint(webhook_id)))
 
 
 class WebhookRotationView(AlertsManagementView):
@@ -258,14 +259,13 @@ class DeliveryReplayView(AlertsManagementView):
     )
     def post(self, request: Request, delivery_id: UUID) -> HttpResponse:
         """202 and the delivery, which is due now."""
+        return self.sent_once(lambda: self._replayed(delivery_id))
 
-        def replay() -> Answer:
-            delivery = self._delivery(delivery_id)
-            endpoints.replay(delivery)
-            delivery.refresh_from_db()
-            return Answer(202, text_of(DeliverySerializer(delivery).data))
-
-        return answer_once(request, replay, below=None)
+    def _replayed(self, delivery_id: UUID) -> WebhookDelivery:
+        delivery = self._delivery(delivery_id)
+        endpoints.replay(delivery)
+        delivery.refresh_from_db()
+        return delivery
 
     def _delivery(self, delivery_id: UUID) -> WebhookDelivery:
         rows = WebhookDelivery.objects.filter(endpoint__organization=self.organization, pk=delivery_id)

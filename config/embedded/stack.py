@@ -18,6 +18,8 @@ from config.embedded.ports import free_port
 from config.embedded.processes import CHECKOUT, Program, Tier
 from config.embedded.supervisor import Supervisor, say
 
+# As config/settings.py has it.
+WEB_THREADS = 256
 MANAGE = (sys.executable, "manage.py")
 _CELERY = (sys.executable, "-m", "celery", "-A", "config.celery")
 _QUIET_WORKER = ("--without-gossip", "--without-mingle", "--loglevel", "INFO")
@@ -60,7 +62,10 @@ def bring_up(supervisor: Supervisor, place: Place, port: int) -> Stack:
     credentials = _bootstrap(supervisor, place)
     say("starting the workers and the web server")
     address = f"http://127.0.0.1:{port}"
-    for program in (*workers(), _web(port, address)):
+    for program in (
+        *workers(),
+        _web(port, address, int(supervisor.environment.get("BURSAR_WEB_THREADS") or WEB_THREADS)),
+    ):
         supervisor.begin(program)
     supervisor.wait_for_begun()
     ours = {name: value for name, value in supervisor.environment.items() if os.environ.get(name) != value}
@@ -139,12 +144,14 @@ def workers() -> list[Program]:
     return [worker("calls", "2", 60.0), worker("control", "4", 15.0), beat]
 
 
-def _web(port: int, address: str) -> Program:
+def _web(port: int, address: str, threads: int) -> Program:
     return Program(
         name="web",
         command=(
             *(sys.executable, "-m", "gunicorn", "config.wsgi", "--config", "python:config.embedded.web"),
-            *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--workers", "2", "--threads", "8"),
+            *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--workers", "2"),
+            # Each request that waits for an answer at /v1 has a thread.
+            *("--threads", str(threads)),
             # Loaded once and then forked; no connection is opened before the first request.
             "--preload",
             # The control socket would be shared by every gunicorn of this user.

@@ -27,7 +27,7 @@ class JobContentAdmin(ReadOnlyAdmin):
     search_fields = ("job__model", "job__organization__name", "job__project__name", "job__project__slug")
     id_fields = ("pk", "job__project_id", "job__organization_id")
     ordering = ("-job_id",)
-    fields = ("job_page", "asked", "answered")
+    fields = ("job_page", "prompt", "answer")
 
     def _by_django(self, request: HttpRequest, act: str) -> bool:
         return request.user.is_active and request.user.is_superuser
@@ -43,7 +43,7 @@ class JobContentAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[JobContent]:
         found: QuerySet[JobContent] = super().get_queryset(request)
         # A page of the list would read megabytes only to hide them.
-        return found.defer("request", "message")
+        return found.defer("request", "message", "rest", "asked")
 
     @admin.display(description="organization", ordering="job__organization__name")
     def organization(self, content: JobContent) -> str:
@@ -70,11 +70,11 @@ class JobContentAdmin(ReadOnlyAdmin):
         return page_of(content.job)
 
     @admin.display(description="request")
-    def asked(self, content: JobContent) -> SafeString:
+    def prompt(self, content: JobContent) -> SafeString:
         return _as_text(content.request)
 
     @admin.display(description="answer")
-    def answered(self, content: JobContent) -> object:
+    def answer(self, content: JobContent) -> object:
         return "none yet" if content.message is None else _as_text(content.message)
 
 

@@ -37,6 +37,7 @@ QUEUED_JOB: dict[str, Any] = {
     "started_at": None,
     "cancel_asked_at": None,
     "finished_at": None,
+    "content_erased_at": None,
 }
 SUCCEEDED_JOB: dict[str, Any] = QUEUED_JOB | {
     "status": "succeeded",
@@ -129,6 +130,11 @@ WAITING = _answer(
     200,
 )
 EMPTY = _answer("Paid for, and no visible answer", EMPTY_JOB, 200)
+ERASED = _answer(
+    "Its books stay",
+    SUCCEEDED_JOB | {"output_text": None, "message": None, "content_erased_at": "2024-10-30T12:00:20Z"},
+    200,
+)
 PAGE = _answer("The last page", {"data": [SUCCEEDED_JOB], "has_more": False, "next": None}, 200)
 OVER_LIMIT = _answer(
     "Over the limit",

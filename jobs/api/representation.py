@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any, Literal
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -92,6 +91,9 @@ class JobSerializer(serializers.Serializer):
         allow_null=True, help_text="When it was to be cancelled while the provider worked on it."
     )
     finished_at = serializers.DateTimeField(allow_null=True)
+    content_erased_at = serializers.DateTimeField(
+        allow_null=True, help_text="Since then prompt and answer are gone; what the job cost stays."
+    )
 
     def get_object(self, job: Job) -> Literal["job"]:
         return "job"
@@ -143,7 +145,7 @@ class JobSerializer(serializers.Serializer):
     def get_doubt(self, job: Job) -> dict[str, Any] | None:
         return latest_doubt(job) if self.context.get("figures_at") and job.attempt_count else None
 
-    @extend_schema_field(OpenApiTypes.OBJECT)
+    @extend_schema_field({"type": ["object", "null"], "additionalProperties": {}})
     def get_error(self, job: Job) -> dict[str, Any] | None:
         return job.error
 

@@ -10,12 +10,12 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api.json_body import ExactJSONParser
+from accounts import audit
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
 from billing.api.contract import ProjectView, page_of, problems
 from billing.clock import database_now
-from jobs import cancellation, submission
+from jobs import cancellation, erasure, submission
 from jobs.api import examples
 from jobs.api.attempts import AttemptSerializer, attempts_of
 from jobs.api.listing import JobQuery, read_page
@@ -30,8 +30,6 @@ METADATA = OpenApiParameter(
 
 
 class JobsView(ProjectView):
-    parser_classes = [ExactJSONParser]
-
     @extend_schema(
         operation_id="submitJob",
         summary="Submit a job",
@@ -80,12 +78,13 @@ class JobView(ProjectView):
     )
     def get(self, request: Request, job_id: UUID) -> Response:
         """The job as it stands."""
-        return Response(JobSerializer(job_of(self, job_id), context={"figures_at": database_now()}).data)
+        job = job_of(self, job_id)
+        shown = JobSerializer(job, context={"figures_at": database_now()}).data
+        erasure.note_fetched(job)
+        return Response(shown)
 
 
 class JobCancellationView(ProjectView):
-    parser_classes = [ExactJSONParser]
-
     @extend_schema(
         operation_id="cancelJob",
         summary="Cancel a job",
@@ -100,6 +99,24 @@ class JobCancellationView(ProjectView):
     def post(self, request: Request, job_id: UUID) -> Response:
         """The job, cancelled or about to be."""
         return Response(job_as_sent(cancellation.cancel(job_of(self, job_id))))
+
+
+class JobErasureView(ProjectView):
+    @extend_schema(
+        operation_id="eraseJobContent",
+        summary="Erase a job's prompt and answer",
+        description="At once and for good, of a job that is final. Its status, tokens, cost, times and metadata stay, "
+        "and so does every entry of the books. Erasing again changes nothing, so no Idempotency-Key is needed. What "
+        "the provider keeps is not Bursar's to erase.",
+        tags=TAGS,
+        request=None,
+        responses={200: JobSerializer, **problems(404, 409)},
+        examples=[examples.ERASED],
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """The job without its content."""
+        job = erasure.erase(job_of(self, job_id), by=audit.who(request))
+        return Response(job_as_sent(job_of(self, job.pk)))
 
 
 class AttemptsView(ProjectView):

@@ -7,6 +7,7 @@ from django.conf import settings
 
 from jobs import provider
 from jobs.credentials import Access
+from jobs.echoes import echo_of
 from jobs.provider import Answer, Clients, Rejected, Uncertain
 from jobs.responses import Accepted, CancelledUntold, read
 
@@ -36,7 +37,7 @@ async def begin(clients: Clients, access: Access, body: Mapping[str, Any], *, at
         raise Uncertain("answer_unreadable", reason, status=200, request_id=request_id) from error
     match came:
         case Rejected():
-            raise came
+            raise came.without(echo_of(access.api_key, body))
         case CancelledUntold():
             raise Uncertain("cancelled", "The provider cancelled the response by itself.", request_id=request_id)
     return came

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx2
@@ -17,10 +17,11 @@ from billing.clock import database_now
 from jobs import provider, waking
 from jobs.background.beginning import PATH
 from jobs.background.due import Due, take_due
+from jobs.echoes import echo_of
 from jobs.execution.booking import book_all
 from jobs.execution.outcomes import Outcome
 from jobs.execution.turns import Turn
-from jobs.models import Attempt
+from jobs.models import Attempt, JobContent
 from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable
 from jobs.recovery import doubts, put_in_doubt
 from jobs.responses import Accepted, CancelledUntold, Ending, read
@@ -105,11 +106,11 @@ async def _ask(clients: Clients, due: Due) -> Ending | None:
         said = response.json()
     except Rejected as error:
         if error.rejection.status == 404 and due.age_seconds > UNKNOWN_UNTIL_SECONDS:
-            reason = f"The provider does not know the response: {error}"
-            raise Uncertain("response_unknown", reason, status=404) from error
-        failure: object = error
+            raise Uncertain("response_unknown", "The provider does not know the response.", status=404) from error
+        # Not in its words, which may repeat what was asked.
+        failure = f"{error.rejection.status} {error.rejection.code}"
     except (Unreachable, Uncertain, ValueError, RecursionError) as error:
-        failure = error
+        failure = type(error).__name__
     else:
         if isinstance(said, dict) and said.get("id") == due.response_id:
             found = read(said, response.headers.get("x-request-id", ""), response.headers)
@@ -139,7 +140,7 @@ async def _sent(clients: Clients, due: Due, method: Literal["GET", "POST"], path
 def book(seen: Sequence[Seen]) -> None:
     """Books what has ended, each once: whoever else found the same end, or a person decided, was first or is second."""
     ended = []
-    for each in seen:
+    for each in _without_echoes(seen):
         match each.found:
             case Rejected() as refused if each.due.is_to_stop:
                 _withdraw(each.due, str(refused))
@@ -154,6 +155,24 @@ def book(seen: Sequence[Seen]) -> None:
         _book_all(ended)
     finally:
         _lend()
+
+
+def _without_echoes(seen: Sequence[Seen]) -> list[Seen]:
+    """What was found, and of failures only what the provider says itself: what it was asked is read for them alone."""
+    failed = {each.due.call.job_id for each in seen if _has_failed(each.found)}
+    requests = {content.pk: content.request for content in JobContent.objects.filter(pk__in=failed).only("request")}
+    return [_without_echo(each, requests.get(each.due.call.job_id)) for each in seen]
+
+
+def _has_failed(found: object) -> bool:
+    """Whether the provider says in words why it did not succeed."""
+    return isinstance(found, Rejected) or (isinstance(found, Answer) and found.error is not None)
+
+
+def _without_echo(seen: Seen, request: dict[str, Any] | None) -> Seen:
+    if not isinstance(seen.found, Rejected | Answer) or not _has_failed(seen.found):
+        return seen
+    return replace(seen, found=seen.found.without(echo_of(seen.due.call.access.api_key, request)))
 
 
 def _book_all(ended: Sequence[Outcome]) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Model
 
+from accounts.models.encrypted import encrypted
 from billing.prices import terms_of
 from billing.pricing import bound_usd
 from billing.settlements import Settlement
@@ -21,6 +22,7 @@ from jobs.states import AttemptStatus, JobStatus
 
 CONTENT_OF = timedelta(days=21)
 ANSWER = "This is an invented answer of an invented job."
+_REQUEST, _MESSAGE = encrypted(JobContent, "request"), encrypted(JobContent, "message")
 _JOB = (
     *("id", "organization_id", "project_id", "api_key_id", "created_by_id", "queue_id", "status", "model"),
     *("service_tier", "priority", "metadata", "bound_input_tokens", "bound_output_tokens", "bound_usd"),
@@ -103,8 +105,8 @@ def _content_row(job: PastJob) -> tuple[Any, ...]:
     request = {"model": job.model, "messages": [{"role": "user", "content": asked}]}
     has_answer = job.status in {JobStatus.SUCCEEDED, JobStatus.INCOMPLETE}
     text = "" if job.status == JobStatus.INCOMPLETE else ANSWER
-    message = json.dumps({"role": "assistant", "content": text}) if has_answer else None
-    return job.id, json.dumps(request), message
+    message = {"role": "assistant", "content": text} if has_answer else None
+    return job.id, _REQUEST.sealed(request), _MESSAGE.sealed(message)
 
 
 def _copy(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from accounts.models.encrypted import encrypted
 from billing import ledger
 from billing.arrays import columns
 from billing.clock import database_now
@@ -75,9 +76,10 @@ _FINISHED = f"""
     WHERE job.id = new.id AND job.status IN ('{JobStatus.RUNNING}', '{JobStatus.IN_DOUBT}')
 """  # noqa: S608
 _SAID = """
-    UPDATE jobs_jobcontent AS content SET message = new.message::jsonb
-    FROM unnest(%s::uuid[], %s::text[]) AS new (job_id, message) WHERE content.job_id = new.job_id
+    UPDATE jobs_jobcontent AS content SET message = new.message, rest = new.rest
+    FROM unnest(%s::uuid[], %s::bytea[], %s::bytea[]) AS new (job_id, message, rest) WHERE content.job_id = new.job_id
 """
+_MESSAGE, _REST = encrypted(JobContent, "message"), encrypted(JobContent, "rest")
 
 
 class Claimed(Protocol):
@@ -172,7 +174,10 @@ def _finish_jobs(booked: Sequence[tuple[Claimed, Answer]], records: Sequence[Usa
     with connection.cursor() as cursor:
         cursor.execute(_FINISHED, columns(rows))
         assert cursor.rowcount == len(rows), "a job has one open attempt, and this was it"
-        cursor.execute(_SAID, columns([(call.job_id, json.dumps(answer.message)) for call, answer in booked]))
+        said = [
+            (call.job_id, _MESSAGE.sealed(answer.message), _REST.sealed(answer.rest or None)) for call, answer in booked
+        ]
+        cursor.execute(_SAID, columns(said))
 
 
 def _on_rejection(call: Call, error: Rejected) -> None:
@@ -295,7 +300,8 @@ def _doubt(call: Call, doubt: Uncertain) -> None:
     )
     if doubt.kept is not None:
         Job.objects.filter(pk=call.job_id).update(snapshot=doubt.kept.snapshot, finish_reason=doubt.kept.finish_reason)
-        JobContent.objects.filter(job_id=call.job_id).update(message=doubt.kept.message)
+        said = {"message": doubt.kept.message, "rest": doubt.kept.rest or None}
+        JobContent.objects.filter(job_id=call.job_id).update(**said)
 
 
 def _learn(outcomes: Sequence[Outcome]) -> None:

@@ -1,6 +1,5 @@
 """Which attempts this process has, and when their calls begin: both written before anything follows from them."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,11 +10,13 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import Project
+from accounts.models.encrypted import encrypted
 from billing.arrays import array, columns
 from jobs import catalogue
 from jobs.background.choice import background_request
 from jobs.credentials import Access, access_of
 from jobs.execution.patience import patiently
+from jobs.models import JobContent
 from jobs.states import AttemptStatus
 from jobs.transitions import require_legal_attempt
 
@@ -37,6 +38,7 @@ _CLAIM = f"""
         JOIN jobs_jobcontent content ON content.job_id = claimed.job_id
     ORDER BY claimed.id
 """  # noqa: S608
+_REQUEST = encrypted(JobContent, "request")
 _BEGIN = f"""
     WITH begun AS (
         UPDATE jobs_attempt AS attempt
@@ -109,7 +111,7 @@ def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
             family=entry.model.family if (entry := entries[model]) else model,
             admission_tokens=admission_tokens,
             may_use_headroom=may_use_headroom,
-            body=_body(json.loads(request), entry, accesses[project_id], attempt_id),
+            body=_body(_REQUEST.opened(request), entry, projects[project_id], accesses[project_id], attempt_id),
         )
         for attempt_id, number, job_id, may_use_headroom, project_id, model, admission_tokens, request in rows
     ]
@@ -137,14 +139,21 @@ def begin_all(calls: Sequence[Call], *, is_repeated: bool = False) -> list[bool]
 
 
 def _body(
-    request: dict[str, Any], entry: catalogue.CatalogueEntry | None, access: Access, attempt_id: UUID
+    request: dict[str, Any],
+    entry: catalogue.CatalogueEntry | None,
+    project: Project,
+    access: Access,
+    attempt_id: UUID,
 ) -> dict[str, Any]:
     """The request for the provider; where it may keep its answer, findable there by the attempt's id.
 
-    Not where the caller does not want it kept, or has used up the pairs of metadata that there may be.
+    Not where the caller or the project does not want it kept, or has used up the pairs of metadata that there may be.
     """
     metadata = {**(request.get("metadata") or {}), ATTEMPT_KEY: str(attempt_id)}
-    may_keep = settings.STORE_COMPLETIONS and access.keeps_answers and request.get("store") is not False
+    if project.content_retention_days == 0 and request.get("store"):
+        request = {**request, "store": False}
+    is_wanted = request.get("store") is not False and project.content_retention_days != 0
+    may_keep = settings.STORE_COMPLETIONS and access.keeps_answers and is_wanted
     if not may_keep or entry is None or len(metadata) > METADATA_PAIRS:
         return request
     in_background = background_request(request, entry.model, access.base_url)

@@ -71,5 +71,5 @@ def _beyond_belief(answer: Answer) -> Uncertain:
         f"{BEYOND_BELIEF} times what it could.",
         status=200,
         request_id=answer.request_id,
-        kept=Kept(answer.response_id, answer.snapshot, answer.message, answer.finish_reason),
+        kept=Kept(answer.response_id, answer.snapshot, answer.message, answer.finish_reason, answer.rest),
     )

@@ -7,6 +7,7 @@ from django.db.models import F, Func, Q
 from uuid_utils.compat import uuid7
 
 from accounts.models import ApiKey, Organization, Project, User
+from accounts.models.encrypted import EncryptedJSONField
 from billing.models import ServiceTier
 from billing.models.fields import UsdField
 from jobs.models.queues import Queue
@@ -74,6 +75,9 @@ class Job(models.Model):
         null=True, blank=True, help_text="When its owner wanted it stopped; the provider is told so until it is."
     )
     finished_at = models.DateTimeField(null=True, blank=True)
+    content_erased_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="From then on nobody can read what was asked and answered."
+    )
 
     snapshot = models.CharField(max_length=100, blank=True)
     usage = models.JSONField(null=True, blank=True, help_text="In the provider's own shape.")
@@ -105,6 +109,11 @@ class Job(models.Model):
                 name="jobs_with_a_deadline",
             ),
             models.Index(fields=["project", "-id"], name="jobs_of_a_project"),
+            models.Index(
+                fields=["project", "finished_at"],
+                condition=Q(finished_at__isnull=False, content_erased_at__isnull=True),
+                name="jobs_with_content",
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_is_known"),
@@ -126,14 +135,28 @@ class Job(models.Model):
 
 
 class JobContent(models.Model):
-    """What was asked and what was answered. Erasing a row leaves the books whole."""
+    """What was asked and what was answered, encrypted at rest. Erasing a row leaves the books whole."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="content")
-    request = models.JSONField(help_text="The body for the provider: model, messages and parameters.")
-    message = models.JSONField(null=True, blank=True, help_text="The provider's answer message, whole.")
+    request = EncryptedJSONField(help_text="The body for the provider: model, messages and parameters.")
+    message = EncryptedJSONField(null=True, blank=True, help_text="The provider's answer message, whole.")
+    rest = EncryptedJSONField(
+        null=True,
+        blank=True,
+        help_text="What else the provider's answer had: further choices and so on.",
+    )
+    asked = EncryptedJSONField(
+        null=True, blank=True, help_text="What the request said that is no part of the body for the provider."
+    )
+    fetched_at = models.DateTimeField(
+        null=True, editable=False, help_text="When the answer was first handed out, where it is not kept longer."
+    )
 
     class Meta:
         verbose_name_plural = "job contents"
+        indexes: ClassVar = [
+            models.Index(fields=["fetched_at"], condition=Q(fetched_at__isnull=False), name="contents_fetched")
+        ]
 
     def __str__(self) -> str:
         return f"content of {self.job_id}"

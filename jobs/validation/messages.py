@@ -8,6 +8,8 @@ from jobs.validation.refusals import RequestRejected, invalid_value, missing, wr
 from jobs.validation.shapes import check_member, check_storable
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
+# As many as the provider takes; more would only cost time to be looked at (error messages of its API, 2024).
+MOST_MESSAGES = 2048
 # Content parts of the provider that are no text. Only pictures are taken, by the models that see.
 OTHER_PARTS = ("image_url", "input_audio", "file")
 
@@ -19,6 +21,13 @@ def check_messages(messages: Any, model: LanguageModel) -> None:
         raise RequestRejected(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
             code="empty_array",
+            param="messages",
+        )
+    if len(messages) > MOST_MESSAGES:
+        raise RequestRejected(
+            f"Invalid 'messages': array too long. Expected an array with maximum length {MOST_MESSAGES}, "
+            f"but got an array with length {len(messages)} instead.",
+            code="array_above_max_length",
             param="messages",
         )
     for index, message in enumerate(messages):

@@ -48,7 +48,7 @@ from billing.reconciliation.bills import BilledCost, BilledUsage, ProviderBill
 from billing.reconciliation.figures import Figures
 from billing.webhooks import endpoints
 from jobs import workers
-from jobs.models import Attempt, Breaker, BreakerReason, Doubt, Job, JobContent
+from jobs.models import Attempt, Batch, BatchLine, Breaker, BreakerReason, Doubt, File, Job, JobContent
 from jobs.queues import queue_of
 from jobs.states import AttemptStatus, DoubtStatus, JobStatus
 
@@ -158,6 +158,31 @@ def make_job(project: Project, created_by: User, **fields) -> Job:
     return job
 
 
+def make_batch(project: Project, **fields) -> Batch:
+    """A batch of one line that is validated, and its file."""
+    now = database_now()
+    file = File.objects.create(project=project, filename="requests.jsonl", purpose="batch", created_at=now)
+    batch = Batch.objects.create(
+        **{
+            "project": project,
+            "input_file": file,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "output_expires_after": timedelta(days=30),
+            "status": "in_progress",
+            "model": "o1-preview",
+            "priority": -10,
+            "created_at": now,
+            "in_progress_at": now,
+            "expires_at": now + timedelta(days=1),
+            "total": 1,
+            **fields,
+        }
+    )
+    BatchLine.objects.create(batch=batch, number=1, custom_id="one", position=0, length=100)
+    return batch
+
+
 def finish_job(project: Project, created_by: User, tokens: Tokens = MATRIX_PROMPT) -> Finished:
     """A job with one answered attempt, as the service leaves it."""
     record = spend(project, tokens)
@@ -240,6 +265,7 @@ def fill_world(organization: Organization, owner: User, finished: Finished) -> F
     Doubt.objects.create(
         attempt=finished.attempt, status=DoubtStatus.FOUND, opened_at=timezone.now(), resolved_at=timezone.now()
     )
+    make_batch(finished.job.project)
     workers.report("calls@one", slots=100, now=timezone.now())
     Breaker.objects.create(
         organization=organization,

@@ -32,8 +32,8 @@ from billing.models import Alert, AlertSettings, Quota, SpendRollup, WebhookDeli
 from billing.money import usd
 from billing.quotas import asking
 from config.admin import HasPages
-from jobs.models import Breaker, Doubt, Job, JobContent
-from tests.admin.conftest import make_job, sign_in
+from jobs.models import Batch, Breaker, Doubt, Job, JobContent
+from tests.admin.conftest import make_batch, make_job, sign_in
 
 # What a superuser may do to rows on the pages of each model; each is recorded by `accounts.admin.audited`, or by the
 # service that the page calls.
@@ -68,9 +68,10 @@ ACTIONS = {
     "billing.Book": "verify_chosen",
     "billing.WebhookDelivery": "replay",
     "billing.WebhookEndpoint": "test enable disable rotate",
+    "jobs.Batch": "cancel_chosen",
     "jobs.Breaker": "try_now",
     "jobs.Doubt": "look_up_now presume_spent release run_again",
-    "jobs.Job": "cancel_queued",
+    "jobs.Job": "cancel_queued erase_content",
 }
 LOOKS = "has somebody look, changes nothing and shows no content"
 READS = "figures of pages that are no content"
@@ -310,6 +311,21 @@ def test_cancelled_jobs(admin, project, owner):
     with one_entry("updated", "job", count=2) as entry:
         act(admin, Job, "cancel_queued", *jobs)
     assert (entry().before, entry().after) == ({"status": "queued"}, {"status": "cancelled"})
+
+
+def test_erased_content(admin, finished):
+    with one_entry("deleted", "job_content") as entry:
+        act(admin, Job, "erase_content", finished.job)
+    assert entry().after.keys() == {"content_erased_at"}
+    with one_entry("deleted", "job_content", count=0):
+        act(admin, Job, "erase_content", finished.job)
+
+
+def test_cancelled_batches(admin, project):
+    batch = make_batch(project)
+    with one_entry("updated", "batch") as entry:
+        act(admin, Batch, "cancel_chosen", batch)
+    assert (entry().before, entry().after) == ({"status": "in_progress"}, {"status": "cancelling"})
 
 
 def test_whoever_looks_at_content_is_on_record(admin, finished, staff_with):

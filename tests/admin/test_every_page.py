@@ -44,13 +44,18 @@ from billing.models import (
 )
 from jobs.models import (
     Attempt,
+    Batch,
+    BatchLine,
     Breaker,
     Doubt,
+    File,
+    FileChunk,
     Job,
     JobContent,
     ModelSnapshot,
     Queue,
     Share,
+    Undelivered,
     Watch,
     Worker,
 )
@@ -64,6 +69,7 @@ READ_ONLY = {
     Alert,
     AuditEntry,
     AuditTrail,
+    Batch,
     Breaker,
     QuotaRequest,
     ReviewedLine,
@@ -79,9 +85,11 @@ READ_ONLY = {
 # The same totals as in the finest rollup, which has a page.
 COARSER = {DayRollup, KeyRollup, ModelRollup, ProjectRollup}
 # Shown within the pages of their owners.
-INLINE = {Attempt, ModelSnapshot, ReviewNote, WebhookTry}
-# How fair turns, silence and alerts are reckoned; nothing that a person could read from it.
-RECKONING = {Crossing, Share, Watch}
+INLINE = {Attempt, BatchLine, File, ModelSnapshot, ReviewNote, WebhookTry}
+# Prompts and answers in bulk, which the API alone gives back.
+CONTENT = {FileChunk}
+# How fair turns, silence, alerts and waiting connections are reckoned; nothing that a person could read from it.
+RECKONING = {Crossing, Share, Undelivered, Watch}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)
 OURS = [model for model in REGISTERED if model._meta.app_label in {"accounts", "billing", "jobs"}]
 of_every_model = pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
@@ -102,7 +110,7 @@ def a_row(model):
 
 def test_every_model_is_registered():
     models = {model for label in ("accounts", "billing", "jobs") for model in apps.get_app_config(label).get_models()}
-    assert models - INLINE - COARSER - RECKONING == set(OURS)
+    assert models - INLINE - COARSER - CONTENT - RECKONING == set(OURS)
 
 
 @of_every_model

@@ -84,6 +84,7 @@ def test_project_stays_in_its_organization(admin: Client, project: Project, othe
         "dispatch_weight": 1,
         "doubt_policy": "hold",
         "doubt_patience_hours": 24,
+        "content_retention_days": 30,
     }
     assert admin.post(reverse("admin:accounts_project_change", args=[project.pk]), form).status_code == 302
     organization = project.organization

@@ -20,7 +20,7 @@ from accounts.models import (
     User,
 )
 from jobs.models import Attempt
-from tests.admin.conftest import finish_job, make_job, make_quota, reserve
+from tests.admin.conftest import finish_job, make_batch, make_job, make_quota, reserve
 from tests.admin.test_every_page import OURS, page
 
 
@@ -45,6 +45,7 @@ def grow(organization: Organization, owner: User, count: int) -> None:
         credential.save()
         finish_job(project, user)
         make_job(project, user)
+        make_batch(project)
         reserve(project, "1")
         IdempotencyRecord.objects.create(project=project, key="k", created_at="2024-01-01T00:00:00Z")
 

@@ -30,7 +30,8 @@ def test_every_operation_has_a_name_a_tag_an_example_and_its_problems(schema):
     assert sorted(names) == [
         "addTeamLead", "addTeamMember", "approveQuotaRequest", "askForQuota", "askForReconciliation", "cancelJob",
         "changeKey", "changeMember", "changeOrganization", "changeProject", "changeQuota", "changeWebhook",
-        "createKey", "createProject", "createQuota", "createTeam", "createWebhook", "deleteWebhook", "exportSpend",
+        "createKey", "createProject", "createQuota", "createTeam", "createWebhook", "deleteWebhook",
+        "eraseJobContent", "exportSpend",
         "getJob", "getKey", "getLimits", "getMember", "getOrganization", "getProject", "getQuota", "getQuotaRequest",
         "getReconciliation", "getReconciliationRun", "getSpend", "getTeam", "getWebhook", "inviteMember",
         "listAlerts", "listAttempts", "listAuditEntries", "listJobs", "listKeys", "listMembers", "listModels",
@@ -43,7 +44,7 @@ def test_every_operation_has_a_name_a_tag_an_example_and_its_problems(schema):
         assert op["tags"], path
         assert op["summary"], path
         assert op["security"] == [{"apiKey": []}]
-        assert {"401", "503"} <= op["responses"].keys()
+        assert {"401", "429", "503"} <= op["responses"].keys()
         for status, response in op["responses"].items():
             assert "X-Request-Id" in response["headers"]
             assert status == "204" or ("application/problem+json" in response["content"]) == (status >= "400")
@@ -55,7 +56,9 @@ def test_the_problem_the_key_and_the_idempotency_key_are_described(schema):
     assert schema["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
     submit = schema["paths"]["/api/v1/jobs"]["post"]
     assert "Idempotency-Key" in {parameter["name"] for parameter in submit["parameters"]}
-    assert submit["responses"]["202"]["headers"].keys() == {"X-Request-Id", "Location", "Idempotent-Replayed"}
+    assert submit["responses"]["202"]["headers"].keys() == {
+        *("X-Request-Id", "RateLimit", "RateLimit-Policy", "Location", "Idempotent-Replayed")
+    }
     assert submit["requestBody"]["content"]["application/json"]["examples"]
 
 

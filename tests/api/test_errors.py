@@ -34,12 +34,15 @@ from billing.errors import (
 from billing.webhooks.endpoints import EndpointDisabled, TooManyEndpoints
 from billing.webhooks.urls import UrlRefused
 from config.errors import STATUS, problem_of
+from jobs.batches.errors import BatchNotCancellable, FileInUse, FileTooLarge
 from jobs.errors import (
     BacklogFull,
     MaxCostTooSmall,
     NotCancellable,
+    NotErasable,
     RateLimitUnknown,
     RequestTooLarge,
+    TooManyWaiting,
 )
 from jobs.validation import RequestRejected
 from tests.api.conftest import PROMPT, client_of
@@ -72,10 +75,12 @@ EXPECTED = [
     (RateLimitUnknown(), 403, "rate_limit_unknown", set()),
     (RequestTooLarge(), 400, "request_too_large", set()),
     (NotCancellable(), 409, "not_cancellable", set()),
+    (NotErasable(), 409, "not_erasable", set()),
     (IdempotencyKeyInvalid(), 400, "idempotency_key_invalid", set()),
     (IdempotencyKeyReused(), 422, "idempotency_key_reused", set()),
     (IdempotencyKeyInFlight(), 409, "idempotency_key_in_flight", set()),
     (BacklogFull(limit=5), 429, "backlog_full", {"limit"}),
+    (TooManyWaiting(), 503, "too_many_waiting", set()),
     (RoleNotYours(), 403, "role_not_yours", set()),
     (LastOwner(), 409, "last_owner", set()),
     (AlreadyMember(), 409, "already_member", set()),
@@ -89,6 +94,9 @@ EXPECTED = [
     (UrlRefused(), 400, "webhook_url_refused", set()),
     (TooManyEndpoints(), 409, "too_many_webhooks", set()),
     (EndpointDisabled(), 409, "webhook_disabled", set()),
+    (FileTooLarge(), 413, "file_too_large", set()),
+    (FileInUse(), 409, "file_in_use", set()),
+    (BatchNotCancellable(), 409, "batch_not_cancellable", set()),
     (RequestRejected("No.", code="tier_too_low", status=403), 403, "tier_too_low", set()),
     (RequestRejected("No."), 400, "invalid_request", set()),
     (PermissionDenied(), 403, "permission_denied", set()),

@@ -67,6 +67,7 @@ def test_a_project_is_made_changed_paused_and_unpaused(alice, owners):
     assert send(owners, "GET", where).json() == project
 
     change = {"name": "Image finder", "team": None, "doubt_policy": "rerun", "doubt_patience_hours": 5}
+    change |= {"content_retention_days": 0}
     changed = send(owners, "PATCH", where, change).json()
     assert changed == {**project, **change}
     assert latest().before == {
@@ -74,6 +75,7 @@ def test_a_project_is_made_changed_paused_and_unpaused(alice, owners):
         "team": str(team.pk),
         "doubt_policy": "hold",
         "doubt_patience_hours": 24,
+        "content_retention_days": None,
     }
 
     assert pointers(send(owners, "PATCH", where, {"paused": True})) == {"#/reason"}

@@ -14,7 +14,7 @@ KEYS = {
     "id", "object", "status", "model", "snapshot", "service_tier", "priority", "metadata", "waiting_on", "bound",
     "max_cost_usd", "deadline", "usage", "cost", "reasoning_share", "output_text", "message", "finish_reason",
     "incomplete_reason", "warnings", "error", "doubt", "attempts", "queued_at", "started_at",
-    "cancel_asked_at", "finished_at",
+    "cancel_asked_at", "finished_at", "content_erased_at",
 }  # fmt: skip
 
 

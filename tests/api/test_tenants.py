@@ -23,6 +23,7 @@ ROUTES = {
     "api/v1/jobs": ["GET", "POST"],
     "api/v1/jobs/<uuid:job_id>": ["GET"],
     "api/v1/jobs/<uuid:job_id>/cancel": ["POST"],
+    "api/v1/jobs/<uuid:job_id>/erase": ["POST"],
     "api/v1/jobs/<uuid:job_id>/attempts": ["GET"],
     "api/v1/models": ["GET"],
     "api/v1/limits": ["GET"],

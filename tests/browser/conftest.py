@@ -14,9 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
-from django.test import override_settings
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
-from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Membership, Role, User
 from tests.admin.conftest import Finished, fill_world, finish_job
@@ -51,15 +49,6 @@ def browser(django_db_setup) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="session")
-def live_server() -> Iterator[LiveServer]:
-    """Bursar on a port of its own; static files come from their packages."""
-    with override_settings(WHITENOISE_AUTOREFRESH=True):
-        server = LiveServer("127.0.0.1")
-    yield server
-    server.stop()
 
 
 @dataclass

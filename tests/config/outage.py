@@ -117,7 +117,7 @@ def web(server: Server, key: str, *, threads: int = 8) -> Iterator[Web]:
     with (server.directory / "web.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=CHECKOUT, env=environment(server), stdout=log, stderr=log)
     try:
-        until(lambda: _listens(port), seconds=180)
+        until(lambda: listens(port), seconds=180)
         yield Web(port, key)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -128,7 +128,7 @@ def web(server: Server, key: str, *, threads: int = 8) -> Iterator[Web]:
             process.wait()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     try:
         return Web(port, "").ask("GET", "/healthz").status == 200
     except OSError:

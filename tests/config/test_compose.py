@@ -122,12 +122,12 @@ def test_the_web_is_given_longer_to_stop_than_gunicorn_gives_its_requests() -> N
     assert _seconds(_SERVICES["web"]["stop_grace_period"]) > float(_option("web", "graceful-timeout"))
 
 
-def test_the_web_runs_threads_without_a_control_socket_and_no_more_of_them_than_it_has_connections() -> None:
+def test_the_web_runs_as_many_threads_as_the_settings_say_and_no_control_socket() -> None:
     command = _SERVICES["web"]["command"]
     assert command[:2] == ["gunicorn", "config.wsgi"]
     assert "--no-control-socket" in command
     assert _option("web", "worker-class") == "gthread"
-    assert int(_option("web", "threads")) <= settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    assert _option("web", "threads") == f"${{BURSAR_WEB_THREADS:-{settings.WEB_THREADS}}}"
 
 
 # --- Health -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from accounts import api_keys, remembered
 from accounts.models import Membership, Role, User
 from billing.models import ReconciliationRun, WebhookDelivery
-from jobs.models import Job
+from jobs.models import Batch, File, Job
 from tests.api.test_tenants import PUBLIC, patterns
 from tests.isolation import world as worlds
 from tests.isolation.world import World, differing, in_turn, leaked, snapshot, told
@@ -35,7 +35,14 @@ NAMED = {
     "webhook_id": lambda world: world.other.organization.webhook_endpoints.get().pk,
     "delivery_id": lambda world: WebhookDelivery.objects.get(endpoint__organization=world.other.organization).pk,
     "key_id": lambda world: world.other.api_key.api_key.pk,
+    "response_id": lambda world: (
+        f"resp_{Job.objects.filter(organization=world.other.organization).earliest('pk').pk.hex}"
+    ),
+    "batch_id": lambda world: Batch.objects.get(project=world.other.project).public_id,
+    "file_id": lambda world: File.objects.filter(project=world.other.project).earliest("pk").public_id,
 }
+# What a parameter names that is nobody's own.
+OF_ALL = {"name"}
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -71,7 +78,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
     """Route, method and converters of each."""
     found = []
     for route, entry in patterns(get_resolver()):
-        if route.startswith("api/") and route not in PUBLIC:
+        if route.startswith(("api/", "v1/")) and route not in PUBLIC:
             view = entry.callback.view_class
             found += [(route, m, entry.pattern.converters) for m in METHODS if hasattr(view, m)]
     return found
@@ -85,16 +92,27 @@ def _send(client: APIClient, route: str, method: str, ids: dict[str, Any], query
     return client.generic(method.upper(), path + query, body, content_type="application/json")
 
 
+def _missing(there: Any) -> Any:
+    """An id of the same form that nothing has."""
+    match there:
+        case UUID():
+            return uuid4()
+        case str():
+            return there[:-32] + uuid4().hex
+        case _:
+            return 987_654_321
+
+
 def test_every_parameter_is_listed_here():
-    assert {name for _, _, converters in operations() for name in converters} == set(NAMED)
+    assert {name for _, _, converters in operations() for name in converters} == {*NAMED, *OF_ALL}
 
 
 def test_what_is_of_others_is_as_what_is_not_there(world, callers):
     for route, method, converters in operations():
-        if not converters:
+        if not converters or OF_ALL & set(converters):
             continue
         theirs = {name: NAMED[name](world) for name in converters}
-        missing = {name: uuid4() if isinstance(value, UUID) else 987_654_321 for name, value in theirs.items()}
+        missing = {name: _missing(value) for name, value in theirs.items()}
         before = snapshot(world) if method != "get" else None
         for who in in_turn(*callers):
             client = callers[who]

@@ -229,6 +229,7 @@ MISSING, TYPE, VALUE = "missing_required_parameter", "invalid_type", "invalid_va
     [
         ("Say hello.", TYPE, "messages", "expected an array of objects, but got a string instead."),
         (None, TYPE, "messages", "expected an array of objects, but got null instead."),
+        ([{}] * 2049, "array_above_max_length", "messages", "but got an array with length 2049 instead."),
         (
             [],
             "empty_array",

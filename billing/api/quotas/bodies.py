@@ -112,13 +112,6 @@ class RefusalSerializer(Body):
     note = serializers.CharField(max_length=1000, help_text="Why: whoever asked reads it.")
 
 
-def read(body: Any, reader: type[serializers.Serializer]) -> dict[str, Any]:
-    """The validated body; none at all is an empty one. Raises ValidationError with an entry for each wrong field."""
-    serializer = reader(data={} if body is None else body)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
-
-
 @contextmanager
 def faults_by_field() -> Iterator[None]:
     """Says what `billing` finds wrong as the API does, by the names that its fields have here."""

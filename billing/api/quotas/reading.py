@@ -1,4 +1,4 @@
-"""Which quotas and requests a key sees, and page by page: newest first, each begun where the one before ended."""
+"""Which quotas and requests a key sees."""
 
 from typing import Any, TypeVar
 from uuid import UUID
@@ -6,9 +6,8 @@ from uuid import UUID
 from django.db.models import Model, Q, QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
-from rest_framework.request import Request
 
-from accounts.api.management import PageQuery, address_of_next
+from accounts.api.management import PageQuery
 from accounts.models import ApiKey
 from billing.api.quotas.representation import quota_as_sent, request_as_sent
 from billing.clock import database_now
@@ -57,18 +56,6 @@ def one_of(rows: QuerySet[Row], pk: UUID) -> Row:
     if row is None:
         raise NotFound(f"There is no {rows.model._meta.verbose_name} with this id.")
     return row
-
-
-def page(rows: QuerySet[Row], query: dict[str, Any], request: Request) -> tuple[list[Row], str | None]:
-    """A page of these rows, and the address of the next one; None on the last."""
-    if "cursor" in query:
-        rows = rows.filter(pk__lt=query["cursor"])
-    # One more than asked for tells whether there is a next page, without counting them all.
-    found = list(rows.order_by("-pk")[: query["limit"] + 1])
-    shown = found[: query["limit"]]
-    if len(found) == len(shown):
-        return shown, None
-    return shown, address_of_next(request, shown[-1].pk)
 
 
 def in_force(quotas: QuerySet[Quota]) -> QuerySet[Quota]:

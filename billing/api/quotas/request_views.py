@@ -1,5 +1,6 @@
 """`/quota-requests`: ask for more, look, and decide."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,19 +11,18 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api.json_body import ExactJSONParser
+from accounts.api.management import Body, answer_rows, read_body, rows_from
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.api.permissions import IsManagementKey
 from accounts.audit import who
 from accounts.idempotency import Answer
 from billing.api.contract import ProjectView, page_of, problems, read_query
 from billing.api.quotas import examples
-from billing.api.quotas.bodies import ApprovalSerializer, AskSerializer, RefusalSerializer, faults_by_field, read
+from billing.api.quotas.bodies import ApprovalSerializer, AskSerializer, RefusalSerializer, faults_by_field
 from billing.api.quotas.reading import (
     QuotaRequestQuery,
     in_force,
     one_of,
-    page,
     quotas_of,
     requests_of,
     sent_requests,
@@ -35,8 +35,6 @@ TAGS = ["Quotas"]
 
 
 class RequestRoutes(ProjectView):
-    parser_classes = [ExactJSONParser]
-
     def asked(self, request_id: UUID) -> QuotaRequest:
         """A request that the key sees. Raises NotFound."""
         return one_of(requests_of(self.api_key), request_id)
@@ -58,8 +56,7 @@ class QuotaRequestsView(RequestRoutes):
         rows = requests_of(self.api_key)
         if "status" in query:
             rows = rows.filter(status=query["status"])
-        found, following = page(rows, query, request)
-        return Response({"data": sent_requests(found), "has_more": following is not None, "next": following})
+        return answer_rows(request, rows_from(rows, query), query["limit"], sent_requests)
 
     @extend_schema(
         operation_id="askForQuota",
@@ -74,7 +71,7 @@ class QuotaRequestsView(RequestRoutes):
     )
     def post(self, request: Request) -> HttpResponse:
         """201 and the request, which is pending."""
-        body = read(request.data, AskSerializer)
+        body = read_body(request, AskSerializer)
 
         def ask() -> dict[str, Any]:
             quota = one_of(quotas_of(self.api_key), body["quota"]) if "quota" in body else self._at(body["scope"])
@@ -112,9 +109,23 @@ class QuotaRequestView(RequestRoutes):
         return Response(request_as_sent(self.asked(request_id)))
 
 
-class ApprovalView(RequestRoutes):
+class _DecisionView(RequestRoutes):
     permission_classes = [IsAuthenticated, IsManagementKey]
 
+    def decided(self, request_id: UUID, reader: type[Body], decide: Callable[..., QuotaRequest]) -> HttpResponse:
+        """The request after the decision of the key's maker."""
+        body = read_body(self.request, reader)
+
+        def answer() -> Answer:
+            asked, person = self.asked(request_id), self.api_key.created_by
+            with faults_by_field():
+                decided = decide(asked, decider=person, by=who(self.request), **body)
+            return Answer(200, text_of(request_as_sent(decided)))
+
+        return answer_once(self.request, answer, below=None)
+
+
+class ApprovalView(_DecisionView):
     @extend_schema(
         operation_id="approveQuotaRequest",
         summary="Approve a request for more",
@@ -128,21 +139,10 @@ class ApprovalView(RequestRoutes):
     )
     def post(self, request: Request, request_id: UUID) -> HttpResponse:
         """The request, approved."""
-        body = read(request.data, ApprovalSerializer)
-
-        def approve() -> dict[str, Any]:
-            with faults_by_field():
-                decided = asking.approve(
-                    self.asked(request_id), decider=self.api_key.created_by, by=who(request), **body
-                )
-            return request_as_sent(decided)
-
-        return answer_once(request, lambda: Answer(200, text_of(approve())), below=None)
+        return self.decided(request_id, ApprovalSerializer, asking.approve)
 
 
-class RefusalView(RequestRoutes):
-    permission_classes = [IsAuthenticated, IsManagementKey]
-
+class RefusalView(_DecisionView):
     @extend_schema(
         operation_id="refuseQuotaRequest",
         summary="Refuse a request for more",
@@ -154,16 +154,7 @@ class RefusalView(RequestRoutes):
     )
     def post(self, request: Request, request_id: UUID) -> HttpResponse:
         """The request, refused."""
-        body = read(request.data, RefusalSerializer)
-
-        def refuse() -> dict[str, Any]:
-            with faults_by_field():
-                decided = asking.refuse(
-                    self.asked(request_id), decider=self.api_key.created_by, by=who(request), **body
-                )
-            return request_as_sent(decided)
-
-        return answer_once(request, lambda: Answer(200, text_of(refuse())), below=None)
+        return self.decided(request_id, RefusalSerializer, asking.refuse)
 
 
 class WithdrawalView(RequestRoutes):

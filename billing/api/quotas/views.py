@@ -10,7 +10,7 @@ from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api.json_body import ExactJSONParser
+from accounts.api.management import answer_rows, read_body, rows_from
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.api.permissions import IsManagementKey
 from accounts.audit import who
@@ -24,9 +24,8 @@ from billing.api.quotas.bodies import (
     faults_by_field,
     month_of_text,
     quota_of,
-    read,
 )
-from billing.api.quotas.reading import QuotaQuery, in_force, one_of, page, quotas_of, sent
+from billing.api.quotas.reading import QuotaQuery, in_force, one_of, quotas_of, sent
 from billing.api.quotas.representation import PreviewSerializer, QuotaSerializer, preview_as_sent
 from billing.clock import database_now
 from billing.errors import NotAllowed
@@ -39,8 +38,6 @@ TAGS = ["Quotas"]
 
 class QuotaRoutes(ProjectView):
     """Any key reads; a management key changes what its maker may change."""
-
-    parser_classes = [ExactJSONParser]
 
     def get_permissions(self) -> Sequence[BasePermission]:
         is_read = self.request.method in {"GET", "HEAD", "OPTIONS"}
@@ -78,8 +75,7 @@ class QuotasView(QuotaRoutes):
             rows = in_force(rows)
         if "scope" in query:
             rows = rows.filter(scope=query["scope"])
-        found, following = page(rows, query, request)
-        return Response({"data": sent(found), "has_more": following is not None, "next": following})
+        return answer_rows(request, rows_from(rows, query), query["limit"], sent)
 
     @extend_schema(
         operation_id="createQuota",
@@ -97,7 +93,7 @@ class QuotasView(QuotaRoutes):
         person, organization = self.api_key.created_by, self.api_key.project.organization
         if not rights.may_manage_any(person, organization.pk):
             raise NotAllowed
-        body = read(request.data, QuotaBodySerializer)
+        body = read_body(request, QuotaBodySerializer)
 
         def make() -> dict[str, Any]:
             quota = self.require(quota_of(body, organization, person))
@@ -133,7 +129,7 @@ class QuotaView(QuotaRoutes):
     def patch(self, request: Request, quota_id: UUID) -> Response:
         """The quota as it is now."""
         quota = self.managed(quota_id)
-        body = read(request.data, QuotaPatchSerializer)
+        body = read_body(request, QuotaPatchSerializer)
         with faults_by_field():
             changed = changes.change(quota, body, by=who(request))
         return Response(sent([changed])[0])
@@ -166,7 +162,7 @@ class QuotaPreviewView(QuotaRoutes):
     )
     def post(self, request: Request) -> HttpResponse:
         """What the limit would have done."""
-        body = read(request.data, PreviewBodySerializer)
+        body = read_body(request, PreviewBodySerializer)
 
         def replay() -> dict[str, Any]:
             if "quota" in body:

@@ -268,7 +268,7 @@ def _start_all(ours: Fleet) -> None:
     if ours.setup.web:
         port = free_port()
         ours.address = f"http://127.0.0.1:{port}"
-        ours.start("web", stack._web(port, ours.address))
+        ours.start("web", stack._web(port, ours.address, stack.WEB_THREADS))
         _wait(lambda: stack.answers(ours.address), "the web server", ours.folder)
     for member in ours.members:
         if member.role in ("calls", "control"):
