@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID
 
 from django.http.response import HttpResponseBase
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
 from accounts.api.json_body import plain
 from jobs import cancellation, catalogue, erasure
+from jobs.api.views import job_of, jobs_of
+from jobs.front_door import ids
 from jobs.front_door.chat import read_completion
 from jobs.front_door.endings import Refusal
 from jobs.front_door.exchange import Exchange
-from jobs.front_door.responses.answers import PREFIX, response_of
+from jobs.front_door.responses.answers import PREFIX, id_of, response_of
 from jobs.front_door.responses.events import closing, opening
 from jobs.front_door.responses.requests import Messages, chat_of, renamed
 from jobs.front_door.shapes import Events, Shape, Whole, event
@@ -121,7 +121,7 @@ def conversation_of(job: Job) -> Messages:
     content = getattr(job, "content", None)
     if content is None or not content.message:
         raise RequestRejected(
-            f"The response '{PREFIX}{job.pk.hex}' is {job.status} and has no answer to go on from.",
+            f"The response '{id_of(job)}' is {job.status} and has no answer to go on from.",
             param="previous_response_id",
         )
     messages = content.request["messages"]
@@ -137,21 +137,10 @@ def found(view: ClientView, response_id: Any, param: str) -> Job:
     """The job of a response of the caller's project. Raises RequestRejected, and wrong_type for what is no text."""
     if not isinstance(response_id, str):
         raise wrong_type(param, "a string", response_id)
-    try:
-        pk = UUID(response_id.removeprefix(PREFIX)) if response_id.startswith(PREFIX) else None
-        if pk is not None:
-            return job_of(view, pk)
-    except (ValueError, NotFound):
-        pass
+    job = jobs_of(view).filter(pk=ids.id_of(response_id, PREFIX)).first()
+    if job is not None:
+        return job
     raise RequestRejected(f"Response with id '{response_id[:100]}' not found.", param=param, status=404)
-
-
-def job_of(view: ClientView, pk: UUID) -> Job:
-    """A job of the caller's project with its content. Raises NotFound."""
-    job = Job.objects.filter(pk=pk, project=view.api_key.project).select_related("content", "project").first()
-    if job is None:
-        raise NotFound("There is no job with this id.")
-    return job
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
