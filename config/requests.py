@@ -4,13 +4,14 @@ Behind a proxy it is the one that the proxy has given the request, if it has.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
-from accounts import log_context
+from accounts import log_context, wall
 from config import content_security
 from jobs.front_door.turns import WAITING_PATHS, turn
 
@@ -61,3 +62,41 @@ class DatabaseTurnMiddleware:
             return self.get_response(request)
         with turn():
             return self.get_response(request)
+
+
+class WallMiddleware:
+    """Whoever a request was found to act for, the thread acts for nobody when it has ended, and before the next.
+
+    Outside of the turn at the database: a connection is given back before, and is before all walls by then. An answer
+    in pieces is read of the same organization as the view, until the web server closes it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        wall.step_out()
+        is_streamed = False
+        try:
+            response = self.get_response(request)
+            if isinstance(response, StreamingHttpResponse) and wall.organization() is not None:
+                # Closed after what it is made of, which still works for the organization then.
+                response.streaming_content = _Pieces(response)
+                is_streamed = True
+            return response
+        finally:
+            if not is_streamed:
+                wall.step_out()
+
+
+class _Pieces:
+    """The pieces of a streamed answer."""
+
+    def __init__(self, response: StreamingHttpResponse):
+        self._pieces: Iterable[bytes] = iter(response.streaming_content)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        wall.step_out()
