@@ -5,13 +5,11 @@ An answer, a refusal, nothing sent, or an outcome that is not known.
 
 import asyncio
 import logging
-import re
 import traceback
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any, Literal, Self
 
 import httpx2
@@ -23,21 +21,20 @@ from openai._types import RequestOptions
 from billing.pricing import Tokens
 from jobs.credentials import Access
 from jobs.echoes import Echo, echo_of
-from jobs.retries import Rejection, is_outcome_known
+from jobs.hearing import UNREADABLE, Hearing, Tell
+from jobs.official_client import client_for
+from jobs.retries import Rejection, is_outcome_known, rejection_of
 from jobs.states import JobStatus
-from jobs.transport import NOT_HTTP, Sending, Transport, sending
+from jobs.storable import storable
+from jobs.transport import CARRIED_BADLY, NOT_HTTP, Sending, Transport, sending
 
 logger = logging.getLogger(__name__)
 
-# What JSON can say and PostgreSQL's text cannot: NUL, and half of a surrogate pair.
-NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 LONGEST = {"response_id": 100, "request_id": 100, "snapshot": 100, "finish_reason": 30}
 # A thousand times the largest context window there is: a bill beyond it is not to be believed.
 MOST_TOKENS = 10**9
 # What a call may fail with, and does not say so of a mistake of ours.
-EXPECTED = (openai.OpenAIError, httpx2.HTTPError, TimeoutError, *NOT_HTTP)
-# What reading a body that is no answer raises.
-UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+EXPECTED = (openai.OpenAIError, httpx2.HTTPError, TimeoutError, *CARRIED_BADLY)
 # Accesses whose client is kept; making one costs milliseconds.
 MOST_CLIENTS = 64
 
@@ -62,9 +59,9 @@ class Answer:
 
     def __post_init__(self) -> None:
         for name, longest in LONGEST.items():
-            object.__setattr__(self, name, _storable(getattr(self, name))[:longest])
+            object.__setattr__(self, name, storable(getattr(self, name))[:longest])
         for name in ("message", "usage", "error", "rest"):
-            object.__setattr__(self, name, _storable(getattr(self, name)))
+            object.__setattr__(self, name, storable(getattr(self, name)))
 
     def without(self, echo: Echo) -> "Answer":
         """The same, and of why it failed only what the provider says itself."""
@@ -82,6 +79,11 @@ class Answer:
         seen = ("content", "refusal", "tool_calls", "function_call", "audio")
         return self.tokens.output > 0 and not any(self.message.get(key) for key in seen)
 
+    @property
+    def is_refused(self) -> bool:
+        """Tokens were paid for, and the model declined, or a filter cut the answer off."""
+        return self.tokens.output > 0 and (bool(self.message.get("refusal")) or self.finish_reason == "content_filter")
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -95,9 +97,9 @@ class Kept:
 
     def __post_init__(self) -> None:
         for name in ("response_id", "snapshot", "finish_reason"):
-            object.__setattr__(self, name, _storable(getattr(self, name))[: LONGEST[name]])
+            object.__setattr__(self, name, storable(getattr(self, name))[: LONGEST[name]])
         for name in ("message", "rest"):
-            object.__setattr__(self, name, _storable(getattr(self, name)))
+            object.__setattr__(self, name, storable(getattr(self, name)))
 
 
 class Rejected(Exception):
@@ -105,9 +107,9 @@ class Rejected(Exception):
 
     def __init__(self, rejection: Rejection, request_id: str):
         super().__init__(rejection.message)
-        said = {name: _storable(getattr(rejection, name)) for name in ("code", "type", "message", "param")}
+        said = {name: storable(getattr(rejection, name)) for name in ("code", "type", "message", "param")}
         self.rejection = replace(rejection, **said)
-        self.request_id = _storable(request_id)[: LONGEST["request_id"]]
+        self.request_id = storable(request_id)[: LONGEST["request_id"]]
 
     def without(self, echo: Echo) -> "Rejected":
         """The same, without what the provider only repeats."""
@@ -135,11 +137,11 @@ class Uncertain(Exception):
     def __init__(
         self, code: str, message: str, *, status: int | None = None, request_id: str = "", kept: Kept | None = None
     ):
-        super().__init__(_storable(message))
+        super().__init__(storable(message))
         self.code = code
         self.kept = kept
         self.status = status
-        self.request_id = _storable(request_id)[: LONGEST["request_id"]]
+        self.request_id = storable(request_id)[: LONGEST["request_id"]]
 
     def without(self, echo: Echo) -> "Uncertain":
         """The same, without what the provider only repeats."""
@@ -174,29 +176,42 @@ class Clients:
 
     def _make(self, access: Access) -> AsyncOpenAI:
         assert self._transport is not None, "clients are used inside their block"
-        client = AsyncOpenAI(
-            api_key=access.api_key or "unset",  # the provider's own 401 explains it better than the client's exception
-            base_url=access.base_url,
-            organization=access.provider_organization_id,
-            project=access.provider_project_id,
-            max_retries=0,  # a retry of the client's own is a second bill that no attempt knows of
-            http_client=httpx2.AsyncClient(transport=self._transport, follow_redirects=False),
-        )
-        # Where it is given none, the client takes the environment's ids, which belong to the environment's key.
-        client.organization, client.project = access.provider_organization_id, access.provider_project_id
-        return client
+        http_client = httpx2.AsyncClient(transport=self._transport, follow_redirects=False)
+        return client_for(access, AsyncOpenAI, http_client)
 
 
 async def call(
-    clients: Clients, access: Access, body: Mapping[str, Any], *, attempt_id: str, deadline_seconds: float
+    clients: Clients,
+    access: Access,
+    body: Mapping[str, Any],
+    *,
+    attempt_id: str,
+    deadline_seconds: float,
+    tell: Tell | None = None,
 ) -> Answer:
     """The provider's answer to one chat completion, sent exactly once.
 
-    Raises Rejected, Unreachable or Uncertain, and nothing else; the whole call ends within the deadline.
+    One that is asked for as a stream is told on by `tell` as it comes; the answer is the same in the end. Raises
+    Rejected, Unreachable or Uncertain, and nothing else; the whole call ends within the deadline.
     """
-    path = "/chat/completions"
-    sent = send(clients, access, "POST", path, body, attempt_id=attempt_id, deadline_seconds=deadline_seconds)
-    return _read(await sent)
+    path, hearing = "/chat/completions", Hearing(tell) if body.get("stream") else None
+    limits: Any = {"attempt_id": attempt_id, "deadline_seconds": deadline_seconds, "hearing": hearing}
+    try:
+        response = await send(clients, access, "POST", path, body, **limits)
+    except Uncertain:
+        if hearing is None or not hearing.is_whole:
+            raise  # what is missing may be the end of the text, or what it was billed for
+    else:
+        if hearing is None or not hearing.has_begun:
+            return read(response.headers, response.json)
+    headers = hearing.headers or {}
+    if hearing.error is not None:
+        said = str(hearing.error.get("message") or "The provider says in the stream that something went wrong.")
+        request_id = headers.get("x-request-id", "")
+        raise Uncertain("error_in_stream", said, status=200, request_id=request_id).without(
+            echo_of(access.api_key, body)
+        )
+    return read(headers, hearing.completion)
 
 
 async def send(
@@ -208,9 +223,12 @@ async def send(
     *,
     attempt_id: str,
     deadline_seconds: float,
+    hearing: Hearing | None = None,
 ) -> httpx2.Response:
-    """The provider's 200 to one request, which is sent exactly once. Raises what `call` raises."""
-    state = Sending()
+    """The provider's 200 to one request, which is sent exactly once; without a body, where that is a stream that
+    somebody hears. Raises what `call` raises.
+    """
+    state = Sending(hearing=hearing)
     reset = sending.set(state)
     try:
         async with asyncio.timeout(deadline_seconds):
@@ -238,18 +256,18 @@ async def send(
         sending.reset(reset)
 
 
-def _read(response: httpx2.Response) -> Answer:
+def read(headers: Mapping[str, str], body_of: Callable[[], Any]) -> Answer:
     """The answer in a 200. One that cannot be read was billed all the same, for nobody knows how much."""
-    request_id = response.headers.get("x-request-id", "")
+    request_id = headers.get("x-request-id", "")
     try:
-        return completion(response.json(), request_id=request_id, headers=response.headers)
+        return completion(body_of(), request_id=request_id, headers=headers)
     except UNREADABLE as error:
-        kept = _kept(response)
+        kept = _kept(body_of)
         what = "an unreadable body" if kept is None else "usage that cannot be true"
         raise Uncertain(
             "answer_unreadable" if kept is None else "usage_unreadable",
-            f"The provider answered {response.status_code} with {what} ({type(error).__name__}: {error}).",
-            status=response.status_code,
+            f"The provider answered 200 with {what} ({type(error).__name__}: {error}).",
+            status=200,
             request_id=request_id,
             kept=kept,
         ) from error
@@ -296,10 +314,10 @@ def rest_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if part}
 
 
-def _kept(response: httpx2.Response) -> Kept | None:
+def _kept(body_of: Callable[[], Any]) -> Kept | None:
     """The answer of a body whose usage cannot be read; None where the answer cannot be read either."""
     try:
-        body = response.json()
+        body = body_of()
         choice = body["choices"][0]
         message, finish_reason = dict(choice["message"]), text(choice["finish_reason"])
         return Kept(text(body["id"]), text(body["model"]), message, finish_reason, rest_of(body))
@@ -326,39 +344,17 @@ def _kind(value: Any) -> str:
     return repr(value)[:60] if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
-def _storable(value: Any) -> Any:
-    """The value without what PostgreSQL has no place for: an answer that was paid for is booked, whatever is in it."""
-    match value:
-        case str():
-            return NOT_STORABLE.sub("\ufffd", value)
-        case dict():
-            return {str(_storable(key)): _storable(member) for key, member in value.items()}
-        case list():
-            return [_storable(member) for member in value]
-        case float() if not isfinite(value):
-            return None
-    return value
-
-
 def _from_status(error: openai.APIStatusError) -> Rejected | Uncertain:
     body = error.body if isinstance(error.body, dict) else {}
     status, request_id = error.status_code, error.request_id or ""
-    message = str(body.get("message") or f"The provider answered {status} without a readable error.")
+    headers = error.response.headers
+    rejection = rejection_of(
+        status, body, retry_after=_retry_after(headers), is_final=headers.get("x-should-retry") == "false"
+    )
     # The provider's errors always say of what type they are; what stands in between says something else, or nothing.
     if not is_outcome_known(status, is_providers_own="type" in body and "message" in body):
-        return Uncertain("gateway_error", message, status=status, request_id=request_id)
-    return Rejected(
-        Rejection(
-            status=status,
-            code=str(body.get("code") or ""),
-            type=str(body.get("type") or ""),
-            message=message,
-            param=str(body["param"]) if body.get("param") else None,
-            retry_after=_retry_after(error.response.headers),
-            is_final=error.response.headers.get("x-should-retry") == "false",
-        ),
-        request_id,
-    )
+        return Uncertain("gateway_error", rejection.message, status=status, request_id=request_id)
+    return Rejected(rejection, request_id)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

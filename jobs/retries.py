@@ -1,6 +1,8 @@
 """What to do after a call that brought no answer. Pure: the outcome goes in, a decision comes out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 BACKOFF_BASE_SECONDS = 1.0
 BACKOFF_CAP_SECONDS = 60.0
@@ -41,6 +43,18 @@ class Rejection:
     param: str | None = None
     retry_after: float | None = None
     is_final: bool = False
+
+
+def rejection_of(status: int, error: Mapping[str, Any], **more: Any) -> Rejection:
+    """The refusal in an error as the provider writes one, whatever of it is there. `more`: what its headers say."""
+    return Rejection(
+        status=status,
+        code=str(error.get("code") or ""),
+        type=str(error.get("type") or ""),
+        message=str(error.get("message") or f"The provider answered {status} without a readable error."),
+        param=str(error["param"]) if error.get("param") else None,
+        **more,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import asyncio
 import socket
 import ssl
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import httpx2
@@ -27,14 +27,21 @@ LONG_BODY_BYTES = 2**18
 # The largest answer is some megabytes; one without end would take the worker with it, and everybody's calls. It holds
 # for what was sent and for what that unpacks to, which may be a thousand times as much.
 MOST_ANSWER_BYTES = 2**26
+# Words pack to a third, and to a fiftieth where they repeat; what unpacks to more than this many times what was sent is
+# made to take time and memory. One of a few megabytes is no danger, whatever it was packed to.
+MOST_TIMES_UNPACKED = 100
+HARMLESS_BYTES = 2**21
 # Unpacked at a time: a small piece may hold the most there may be, and the calls of others go on in between.
 UNPACKED_AT_ONCE = 2**20
 # What zlib reads, and so all that is asked for, whatever else is installed beside us.
 PACKED_AS = ("gzip", "deflate")
 EITHER_FORMAT = zlib.MAX_WBITS | 32  # of gzip or of zlib, as the first bytes say
+# What is raised where a connection is refused, breaks, or carries no HTTP.
+CARRIED_BADLY = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError)
 # What is raised for an answer that is no HTTP, with parts of it in its words.
 NOT_HTTP = (aiohttp.ClientResponseError, aiohttp.http_exceptions.HttpProcessingError)
 UNPACKED_HEADERS = frozenset({b"content-encoding", b"content-length"})
+EVENT_STREAM = "text/event-stream"
 
 # An idle connection through NAT is dropped silently after 60 to 350 s, and the answer of a long call with it
 # (openai-python issue 3269): probes keep it alive and find out when it is not.
@@ -43,11 +50,22 @@ KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 5
 
 
+class Hearing(Protocol):
+    """Who wants a stream piece by piece; it is not kept for anybody else then."""
+
+    def begin(self, headers: Mapping[str, str]) -> None: ...
+    def hear(self, piece: bytes) -> None: ...
+
+
 @dataclass(slots=True)
 class Sending:
-    """Whether a call had a connection to send its request on: from then on it may have been billed."""
+    """Whether a call had a connection to send its request on: from then on it may have been billed.
+
+    `hearing`: who hears the answer as it comes, if that is a stream of events.
+    """
 
     is_sent: bool = False
+    hearing: Hearing | None = None
 
 
 sending: ContextVar[Sending | None] = ContextVar("sending", default=None)
@@ -74,7 +92,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Carries the client's requests over aiohttp, each sent once and its answer read whole."""
+    """Carries the client's requests over aiohttp, each sent once and its answer read to the end."""
 
     def __init__(self, connect_timeout_seconds: float) -> None:
         # The deadline of a call is its caller's; only what is not sent yet has one of its own.
@@ -102,9 +120,10 @@ class Transport(httpx2.AsyncBaseTransport):
             data=BytesIO(body) if len(body) > LONG_BODY_BYTES else body,
             allow_redirects=False,
         ) as answer:
-            if sending.get() is not None:
+            call = sending.get()
+            if call is not None:
                 reach("answering")
-            said = await _whole(answer)
+            said = await _whole(answer, _hearing_of(call, answer))
         # Read out of its compression here, where that has a bound: the client's own would unpack whatever comes.
         headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in UNPACKED_HEADERS]
         return httpx2.Response(answer.status, headers=headers, stream=httpx2.ByteStream(said), request=request)
@@ -124,26 +143,61 @@ def _trust() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, unpacked. Raises HTTPError for one that does not end, and for one that cannot be unpacked."""
+def _hearing_of(call: Sending | None, answer: aiohttp.ClientResponse) -> Hearing | None:
+    """Who hears this answer as it comes; None where it is no stream, or nobody does."""
+    if call is None or call.hearing is None or answer.status != 200 or answer.content_type != EVENT_STREAM:
+        return None
+    call.hearing.begin(answer.headers)
+    return call.hearing
+
+
+class _Said:
+    """What was read of a body: kept, unless somebody hears it as it comes. Its length is that of all."""
+
+    def __init__(self, hearing: Hearing | None) -> None:
+        self._hearing = hearing
+        self._kept = bytearray()
+        self._heard = 0
+
+    def add(self, piece: bytes) -> None:
+        if self._hearing is None:
+            self._kept += piece
+        else:
+            self._heard += len(piece)
+            self._hearing.hear(piece)
+
+    def __len__(self) -> int:
+        return len(self._kept) + self._heard
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._kept)
+
+
+async def _whole(answer: aiohttp.ClientResponse, hearing: Hearing | None = None) -> bytes:
+    """The body, unpacked, or nothing where it was heard piece by piece.
+
+    Raises HTTPError for one that does not end, and for one that cannot be unpacked.
+    """
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {*PACKED_AS, "identity", ""}:
         raise _refused(answer, f"the answer is packed as {encoding!r:.60}, which nobody asked for")
     unpacking = zlib.decompressobj(EITHER_FORMAT) if encoding in PACKED_AS else None
-    said = bytearray()
+    said, sent = _Said(hearing), 0
     async for piece in answer.content.iter_any():
         if unpacking is None:
-            said += piece
+            said.add(piece)
             _check_size(answer, said)
             continue
+        sent += len(piece)
         is_more = True
         while is_more:
             try:
                 unpacked = unpacking.decompress(piece, UNPACKED_AT_ONCE)
             except zlib.error as error:
                 raise _refused(answer, f"the answer cannot be unpacked: {error}") from error
-            said += unpacked
+            said.add(unpacked)
             _check_size(answer, said)
+            _check_times(answer, said, sent - len(unpacking.unconsumed_tail))
             # A full measure may have left some behind, also where all of the piece was read.
             piece, is_more = unpacking.unconsumed_tail, len(unpacked) == UNPACKED_AT_ONCE
             if is_more:
@@ -153,9 +207,15 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(said)
 
 
-def _check_size(answer: aiohttp.ClientResponse, said: bytearray) -> None:
+def _check_size(answer: aiohttp.ClientResponse, said: _Said) -> None:
     if len(said) > MOST_ANSWER_BYTES:
         raise _refused(answer, f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+
+
+def _check_times(answer: aiohttp.ClientResponse, said: _Said, unpacked_bytes: int) -> None:
+    """Raises HTTPError for what came out of so few bytes that it is no answer, long before it is all there."""
+    if len(said) > max(HARMLESS_BYTES, MOST_TIMES_UNPACKED * unpacked_bytes):
+        raise _refused(answer, f"the answer unpacks to more than {MOST_TIMES_UNPACKED} times what was sent")
 
 
 def _refused(answer: aiohttp.ClientResponse, reason: str) -> httpx2.ReadError:

@@ -21,7 +21,7 @@ from config.simulator import answers, errors, requests, usage
 from config.simulator.bill import Bill, BillLine
 from config.simulator.counters import Counters
 from config.simulator.differences import Differences
-from config.simulator.faults import Fault, Faults
+from config.simulator.faults import CALL_KINDS, RESPONSE_KINDS, STREAM_KINDS, Fault, Faults
 from config.simulator.limiter import Admission, Limiter, with_overrides
 from config.simulator.models import Endpoint, Limits, Model, catalogue, served
 from config.simulator.requests import CompletionRequest
@@ -78,6 +78,15 @@ class Work:
 
     choices: list[answers.Answer]
     spent: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A completion that is being made, and how many seconds that takes."""
+
+    completion: dict[str, Any]
+    spent: Usage
+    seconds: float
 
 
 class Provider:
@@ -190,8 +199,16 @@ class Provider:
         await asyncio.gather(*self._work, return_exceptions=True)
 
     def fault_for(self, order: Order, *, of_responses: bool = False) -> Fault | None:
-        names = frozenset({order.request.model.id, order.request.model.snapshot})
-        fault = self.faults.draw(models=names, prompt=order.request.prompt, of_responses=of_responses)
+        kinds = CALL_KINDS
+        if of_responses:
+            kinds |= RESPONSE_KINDS
+        elif order.request.stream:
+            kinds |= STREAM_KINDS
+        return self.draw_fault(kinds, order.request.model, order.request.prompt)
+
+    def draw_fault(self, kinds: frozenset[str], model: Model, prompt: str = "") -> Fault | None:
+        """The fault of these kinds that befalls work of a model, counted."""
+        fault = self.faults.draw(kinds, models=frozenset({model.id, model.snapshot}), prompt=prompt)
         if fault is not None:
             self.counters.faults[fault.kind] += 1
         return fault
@@ -201,15 +218,31 @@ class Provider:
         return replace(order, request=replace(order.request, model=self.models[model]))
 
     async def _complete(self, order: Order) -> dict[str, Any]:
+        # Texts are made and counted before the wait, so that the wait is part of the time that is printed.
+        return await self.bring_about(order, self.making_of(order))
+
+    def making_of(self, order: Order) -> "Making":
+        """The completion as it will be, and how long it takes; takes no time."""
+        work = self.work_on(order)
+        return Making(completion_body(order.request, work.choices, work.spent), work.spent, self.latency_of(work.spent))
+
+    async def bring_about(self, order: Order, making: "Making") -> dict[str, Any]:
+        """The completion, when it is made and billed."""
         with self.counters.flight():
-            # Texts are made and counted before the wait, so that the wait is part of the time that is printed.
-            work = self.work_on(order)
-            await asyncio.sleep(self.latency_of(work.spent))
-            completion = completion_body(order.request, work.choices, work.spent)
-            line = bill_line(order, completion, work.spent)
-            await self.bill.write(line, _stored(order, completion) if order.request.store else None)
+            await asyncio.sleep(making.seconds)
+            line = bill_line(order, making.completion, making.spent)
+            await self.bill.write(line, _stored(order, making.completion) if order.request.store else None)
             self.counters.billed += 1
-            return completion
+            return making.completion
+
+    async def work_in_batch(self, order: Order) -> dict[str, Any]:
+        """The completion of a line of a batch, billed; it takes no time of its own."""
+        work = self.work_on(order)
+        completion = completion_body(order.request, work.choices, work.spent)
+        completion["service_tier"] = "default"  # as recorded: the tier of a batch is told by the usage API alone
+        await self.bill.write(bill_line(order, completion, work.spent), None)
+        self.counters.billed += 1
+        return completion
 
     def work_on(self, order: Order) -> Work:
         """The answers to an order and what they cost in tokens; takes no time."""

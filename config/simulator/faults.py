@@ -47,20 +47,42 @@ OddUsage = Literal[
     "reasoning_above_output",
     "cached_above_input",
 ]
+# What befalls a stream after some of it was sent; a call that is not streamed is answered as usual.
+OfStreams = Literal[
+    "cut_before_the_end",  # the connection is aborted and the work given up, unbilled
+    "garbage_chunk",  # one chunk in the middle is no JSON; billed
+    "error_event",  # says that it failed, and ends; unbilled
+]
 # What befalls the work of a response and not the answer to its creation; calls of chat know nothing of it.
 OfResponses = Literal[
     "failed",  # ends as failed with `code`, unbilled
     "usage_withheld",  # does not say what it was billed for when it is cancelled
 ]
+# What befalls a batch, or a line of one; calls know nothing of it.
+OfBatches = Literal[
+    "batch_create_lost",  # made, and the connection is cut instead of an answer
+    "batch_create_cut",  # cut, and nothing was made
+    "batch_create_refused",  # 429, of the batches that may be made in an hour
+    "batch_invalid",  # its validation fails with `code`, whatever its file says
+    "batch_line_refused",  # a line that ends with a 500, unbilled
+    "batch_line_left_out",  # a line that ran and was billed, and stands in neither file
+]
 OtherModel = Literal["other_model"]  # answered, and billed, by the model of `answers_as`
-Kind = Refusal | Spoiled | OddUsage | OtherModel | OfResponses
+Kind = Refusal | Spoiled | OddUsage | OfStreams | OtherModel | OfResponses | OfBatches
 ODD_USAGE_KINDS: frozenset[str] = frozenset(get_args(OddUsage))
 # The work is done and paid for, and only its answer goes wrong. A hang is not of them: its `billed` decides.
 BILLED_KINDS: frozenset[str] = frozenset(get_args(Spoiled)) | ODD_USAGE_KINDS
+STREAM_KINDS: frozenset[str] = frozenset(get_args(OfStreams))
 RESPONSE_KINDS: frozenset[str] = frozenset(get_args(OfResponses))
 KINDS: tuple[str, ...] = tuple(
-    kind for kinds in (Refusal, Spoiled, OddUsage, OtherModel, OfResponses) for kind in get_args(kinds)
+    kind
+    for kinds in (Refusal, Spoiled, OddUsage, OfStreams, OtherModel, OfResponses, OfBatches)
+    for kind in get_args(kinds)
 )
+BATCH_KINDS: frozenset[str] = frozenset(get_args(OfBatches))
+# What any call of chat may be befallen by, and what a line of a batch.
+CALL_KINDS = frozenset(KINDS) - STREAM_KINDS - RESPONSE_KINDS - BATCH_KINDS
+LINE_KINDS = frozenset({"batch_line_refused", "batch_line_left_out"}) | ODD_USAGE_KINDS
 
 
 class InvalidFault(ValueError):
@@ -89,18 +111,18 @@ class Fault:
 
     @property
     def is_billed(self) -> bool:
-        return self.kind in BILLED_KINDS or (self.kind == "hang" and self.billed)
+        return self.kind in BILLED_KINDS or self.kind == "garbage_chunk" or (self.kind == "hang" and self.billed)
 
     @property
     def is_refusal(self) -> bool:
         """The call is answered by it, and no work is done."""
         return not self.is_billed and self.kind not in RESPONSE_KINDS
 
-    def strikes(self, *, models: frozenset[str], prompt: str, of_responses: bool = False) -> bool:
-        """Whether a call of this model (by any of its names) with this prompt is one of those meant."""
+    def strikes(self, kinds: frozenset[str], *, models: frozenset[str], prompt: str) -> bool:
+        """Whether it is of these kinds, and work of this model (by any of its names) with this prompt is meant."""
         return (
             self.count != 0
-            and (of_responses or self.kind not in RESPONSE_KINDS)
+            and self.kind in kinds
             and (self.model is None or self.model in models)
             and (self.match is None or self.match in prompt)
         )
@@ -136,10 +158,10 @@ class Faults:
         self._set.append(fault)
         return fault
 
-    def draw(self, *, models: frozenset[str], prompt: str, of_responses: bool = False) -> Fault | None:
-        """The fault that befalls this call, used up by one."""
+    def draw(self, kinds: frozenset[str], *, models: frozenset[str], prompt: str) -> Fault | None:
+        """The fault of these kinds that befalls this call, used up by one."""
         for place, fault in enumerate(self._set):
-            is_meant = fault.strikes(models=models, prompt=prompt, of_responses=of_responses)
+            is_meant = fault.strikes(kinds, models=models, prompt=prompt)
             if is_meant and self._chance.random() < fault.probability:
                 if fault.count is not None:
                     self._set[place] = replace(fault, count=fault.count - 1)

@@ -17,6 +17,7 @@ from config.simulator import errors, replies, requests
 from config.simulator import responses_bodies as bodies
 from config.simulator.calls import ARRIVAL, PROVIDER, Caller, Order, Provider, Work, bill_line
 from config.simulator.faults import Fault
+from config.simulator.pauses import happens
 from config.simulator.responses_requests import as_chat, renamed
 from config.simulator.usage import Usage
 from config.simulator.webhooks import Webhooks
@@ -98,7 +99,7 @@ class Responses:
             work = self._provider.work_on(record.order)
             seconds = self._provider.latency_of(work.spent)
             queued = seconds * QUEUED_SHARE if record.body["background"] else 0.0
-            if await _is_cancelled(record, queued):
+            if await happens(record.cancelled, queued):
                 record.body = bodies.cancelled(record.body, None)
             else:
                 record.body = {**record.body, "status": "in_progress"}
@@ -109,7 +110,7 @@ class Responses:
 
     async def _think(self, record: Record, work: Work, seconds: float) -> None:
         began = time.monotonic()
-        if await _is_cancelled(record, seconds):
+        if await happens(record.cancelled, seconds):
             spent = _part(work.spent, (time.monotonic() - began) / seconds if seconds else 1.0)
             is_withheld = record.fault is not None and record.fault.kind == "usage_withheld"
             await self._end(record, bodies.cancelled(record.body, None if is_withheld else spent), spent)
@@ -127,16 +128,6 @@ class Responses:
         self._provider.counters.billed += 1
         record.body = body
         self._records.pop(body["id"], None)
-
-
-async def _is_cancelled(record: Record, seconds: float) -> bool:
-    """Whether its owner stops it within so many seconds; waits for them otherwise."""
-    try:
-        async with asyncio.timeout(seconds):
-            await record.cancelled.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _part(spent: Usage, share: float) -> Usage:

@@ -22,9 +22,9 @@ Work = Callable[[Sequence[Item]], Sequence[Result]]
 
 MOST_AT_ONCE = 100
 # A batch waits this long for company where the last one was no longer ago than that: at a few calls a second nobody
-# waits, and at a hundred a statement is shared.
+# waits, nor at twenty, and at a hundred a statement is shared.
 LINGER_SECONDS = 0.01
-BUSY_SECONDS = 0.05
+BUSY_SECONDS = 0.02
 
 
 # A way of having items done, each when its time comes.

@@ -24,6 +24,7 @@ from jobs.crash_points import reach
 from jobs.execution.claims import Call
 from jobs.execution.outcomes import Outcome, believed
 from jobs.execution.patience import patiently
+from jobs.execution.streaming import is_refused
 from jobs.execution.turns import return_turns
 from jobs.models import Attempt, Job, JobContent
 from jobs.provider import Answer, Rejected, Uncertain, Unreachable
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 REFUSALS = (
     (AttemptStatus.CALLING, AttemptStatus.REJECTED),
     (AttemptStatus.ACCEPTED, AttemptStatus.REJECTED),
+    (AttemptStatus.BATCHED, AttemptStatus.REJECTED),
     (AttemptStatus.IN_DOUBT, AttemptStatus.RESOLVED),
 )
 # An answer that comes after its attempt was put in doubt is the truth that was missing, and is booked as well.
@@ -61,19 +63,27 @@ _ANSWERED = f"""
         provider_request_id = COALESCE(NULLIF(attempt.provider_request_id, ''), new.request_id)
     FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[]) AS new (id, token, request_id, response_id)
     WHERE attempt.id = new.id AND attempt.fencing_token = new.token
-        AND attempt.status IN ('{AttemptStatus.CALLING}', '{AttemptStatus.ACCEPTED}', '{AttemptStatus.IN_DOUBT}')
+        AND attempt.status IN ('{AttemptStatus.CALLING}', '{AttemptStatus.ACCEPTED}', '{AttemptStatus.BATCHED}',
+            '{AttemptStatus.IN_DOUBT}')
     RETURNING attempt.id, attempt.status = '{AttemptStatus.RESOLVED}'
 """  # noqa: S608
+# Each job that ends so is noted for learning: the same statement writes both, and nobody waits for what is learnt.
 _FINISHED = f"""
+    WITH finished AS (
     UPDATE jobs_job AS job
     SET status = new.status, finished_at = now(), snapshot = new.snapshot, usage = new.usage::jsonb,
-        finish_reason = new.finish_reason, is_empty = new.is_empty, input_usd = new.input_usd,
-        cached_input_usd = new.cached_input_usd, output_usd = new.output_usd, reasoning_usd = new.reasoning_usd,
+        finish_reason = new.finish_reason, is_empty = new.is_empty, is_refused = new.is_refused,
+        input_usd = new.input_usd, cached_input_usd = new.cached_input_usd, output_usd = new.output_usd,
+        reasoning_usd = new.reasoning_usd,
         total_usd = new.total_usd, error = new.error::jsonb, waiting_on = NULL
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::numeric[],
-        %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::text[]) AS new (id, status, snapshot, usage,
-        finish_reason, is_empty, input_usd, cached_input_usd, output_usd, reasoning_usd, total_usd, error)
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[],
+        %s::boolean[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::text[])
+        AS new (id, status, snapshot, usage, finish_reason, is_empty, is_refused, input_usd, cached_input_usd,
+        output_usd, reasoning_usd, total_usd, error)
     WHERE job.id = new.id AND job.status IN ('{JobStatus.RUNNING}', '{JobStatus.IN_DOUBT}')
+    RETURNING job.id
+    ), noted AS (INSERT INTO jobs_unlearnt (job_id) SELECT id FROM finished ON CONFLICT DO NOTHING)
+    SELECT count(*) FROM finished
 """  # noqa: S608
 _SAID = """
     UPDATE jobs_jobcontent AS content SET message = new.message, rest = new.rest
@@ -110,7 +120,7 @@ def book_all(outcomes: Sequence[Outcome]) -> list[None]:
                 _on_unreachable(outcome.call, unreachable)
                 return_turns([outcome.turn])
             case Uncertain() as doubt:
-                patiently(lambda o=outcome, doubt=doubt: _doubt(o.call, doubt))  # type: ignore[misc]
+                patiently(lambda o=outcome, doubt=doubt: doubt_of(o.call, doubt))  # type: ignore[misc]
     # After the money: nothing that a header says may keep a paid answer from being booked.
     _learn(outcomes)
     breakers.learn([(outcome.call, outcome.result) for outcome in outcomes])
@@ -127,7 +137,7 @@ def settle_all(
     The usage records of those whose attempt was still theirs; the others are left as they are, and an answer that comes
     after its attempt was decided otherwise corrects the books. `doubt`: what becomes of those that were in doubt.
     """
-    for before in (AttemptStatus.CALLING, AttemptStatus.ACCEPTED):
+    for before in (AttemptStatus.CALLING, AttemptStatus.ACCEPTED, AttemptStatus.BATCHED):
         require_legal_attempt(before, AttemptStatus.ANSWERED)
     require_legal_attempt(AttemptStatus.IN_DOUBT, AttemptStatus.RESOLVED)
     reach("t4.begun")
@@ -167,13 +177,13 @@ def _finish_jobs(booked: Sequence[tuple[Claimed, Answer]], records: Sequence[Usa
         rows.append(
             (
                 *(call.job_id, status.value, answer.snapshot, json.dumps(answer.usage), answer.finish_reason),
-                *(answer.is_empty, record.input_usd, record.cached_input_usd, record.output_usd),
+                *(answer.is_empty, answer.is_refused, record.input_usd, record.cached_input_usd, record.output_usd),
                 *(record.reasoning_usd, record.total_usd, json.dumps(answer.error) if answer.error else None),
             )
         )
     with connection.cursor() as cursor:
         cursor.execute(_FINISHED, columns(rows))
-        assert cursor.rowcount == len(rows), "a job has one open attempt, and this was it"
+        assert cursor.fetchone() == (len(rows),), "a job has one open attempt, and this was it"
         said = [
             (call.job_id, _MESSAGE.sealed(answer.message), _REST.sealed(answer.rest or None)) for call, answer in booked
         ]
@@ -183,6 +193,10 @@ def _finish_jobs(booked: Sequence[tuple[Claimed, Answer]], records: Sequence[Usa
 def _on_rejection(call: Call, error: Rejected) -> None:
     """Books a refusal, after the others on the account were told what it says to them."""
     rejection = error.rejection
+    if is_refused(call.body, call.access, rejection):
+        # Nothing is wrong with what was asked: it is asked at once, without a stream, and that is answered or refused.
+        patiently(lambda: reject(call, rejection, Retry(0.0), error.request_id, wants_stream=False))
+        return
     decision = patiently(lambda: _decision(call, rejection))
     if rejection.code == SLOW_DOWN:
         _tell(lambda: limiter.slow_down(_account_of(call), call.family))
@@ -191,7 +205,7 @@ def _on_rejection(call: Call, error: Rejected) -> None:
         asked = rejection.retry_after if rejection.retry_after is not None else decision.after_seconds
         _tell(lambda: limiter.hold_back(_account_of(call), call.family, min(asked, RETRY_AFTER_CAP_SECONDS)))
     in_time = _within_budget(call, decision)
-    patiently(lambda: _reject(call, rejection, in_time, error.request_id))
+    patiently(lambda: reject(call, rejection, in_time, error.request_id))
 
 
 def _on_unreachable(call: Call, error: Unreachable) -> None:
@@ -200,7 +214,7 @@ def _on_unreachable(call: Call, error: Unreachable) -> None:
     decision = after_unreachable(attempts=tries, max_attempts=settings.MAX_ATTEMPTS, jitter=random.random())  # noqa: S311
     in_time = _within_budget(call, decision)
     rejection = Rejection(status=0, code="connection_failed", type="connection_error", message=str(error))
-    patiently(lambda: _reject(call, rejection, in_time, request_id=""))
+    patiently(lambda: reject(call, rejection, in_time, request_id=""))
 
 
 def _decision(call: Call, rejection: Rejection) -> Decision:
@@ -243,8 +257,11 @@ def _tell(word: Callable[[], None]) -> None:
 
 
 @transaction.atomic
-def _reject(call: Call, rejection: Rejection, decision: Decision, request_id: str) -> None:
-    """Books a refusal: the hold is given back, and the job goes back to the queue or has failed."""
+def reject(call: Call, rejection: Rejection, decision: Decision, request_id: str, **next_time: bool) -> None:
+    """Books a refusal: the hold is given back, and the job goes back to the queue or has failed.
+
+    `next_time`: what is to be otherwise with the job when it is tried again.
+    """
     now = database_now()
     said = {
         "finished_at": now,
@@ -283,6 +300,7 @@ def _reject(call: Call, rejection: Rejection, decision: Decision, request_id: st
                 come_from=[JobStatus.RUNNING, JobStatus.IN_DOUBT],
                 run_after=now + timedelta(seconds=after_seconds),
                 waiting_on={"reason": "retry", "error": error, "attempts": call.number},
+                **next_time,
             )
         case Fail():
             sources = [JobStatus.RUNNING, JobStatus.IN_DOUBT]
@@ -290,9 +308,10 @@ def _reject(call: Call, rejection: Rejection, decision: Decision, request_id: st
 
 
 @transaction.atomic
-def _doubt(call: Call, doubt: Uncertain) -> None:
+def doubt_of(call: Call, doubt: Uncertain, *, come_from: AttemptStatus = AttemptStatus.CALLING) -> None:
     """Books an outcome that is not known; an answer of which only the bill is not known can be read meanwhile."""
-    if not put_in_doubt(call, code=doubt.code, reason=str(doubt), token=call.token, http_status=doubt.status):
+    code, reason, status = doubt.code, str(doubt), doubt.status
+    if not put_in_doubt(call, code=code, reason=reason, token=call.token, http_status=status, come_from=come_from):
         return
     response_id = doubt.kept.response_id if doubt.kept else ""
     Attempt.objects.filter(pk=call.attempt_id).update(
@@ -300,8 +319,8 @@ def _doubt(call: Call, doubt: Uncertain) -> None:
     )
     if doubt.kept is not None:
         Job.objects.filter(pk=call.job_id).update(snapshot=doubt.kept.snapshot, finish_reason=doubt.kept.finish_reason)
-        said = {"message": doubt.kept.message, "rest": doubt.kept.rest or None}
-        JobContent.objects.filter(job_id=call.job_id).update(**said)
+        kept = {"message": doubt.kept.message, "rest": doubt.kept.rest or None}
+        JobContent.objects.filter(job_id=call.job_id).update(**kept)
 
 
 def _learn(outcomes: Sequence[Outcome]) -> None:

@@ -19,6 +19,7 @@ from jobs.execution.claims import Call, begin_patiently
 from jobs.execution.outcomes import Outcome
 from jobs.execution.turns import Turn, hand_back, return_turns, take_again
 from jobs.provider import Answer, Clients, Rejected, Uncertain, Unreachable
+from jobs.relay.telling import Telling
 from jobs.responses import Accepted
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 ASK_AGAIN_SECONDS = 0.5
 # An answer that took seconds can wait for others to be booked with, longer than a call for its beginning.
 BOOKING_LINGER_SECONDS = 0.04
+# What went wrong takes a transaction or more of each call, and a provider that fails brings many at once: they are
+# booked beside the answers, and so many organizations' at a time.
+FAILURE_LANES = 4
 
 
 class Desk:
@@ -34,10 +38,21 @@ class Desk:
 
     def __init__(self, gather: Callable[..., Gathering[Any, Any]]) -> None:
         self.begin: Gathering[Call, bool] = gather(begin_patiently, "begin")
-        self.book: Gathering[Outcome, None] = gather(book_all, "book", BOOKING_LINGER_SECONDS)
+        self._book_answers: Gathering[Outcome, None] = gather(book_all, "book", BOOKING_LINGER_SECONDS)
+        self._book_failures: list[Gathering[Outcome, None]] = [
+            gather(book_all, f"book-failures-{number}", BOOKING_LINGER_SECONDS) for number in range(FAILURE_LANES)
+        ]
         self.hand_back: Gathering[Call, None] = gather(hand_back, "hand-back")
         self.return_turn: Gathering[Turn, None] = gather(return_turns, "return-turn")
         self.take_again: Gathering[Turn, Turn] = gather(take_again, "take-again")
+
+    async def book(self, outcome: Outcome) -> None:
+        """Has an outcome booked: an answer with other answers, a failure behind those of its organization alone."""
+        if isinstance(outcome.result, Answer | Accepted):
+            await self._book_answers(outcome)
+        else:
+            lane = outcome.call.project.organization_id.int % FAILURE_LANES
+            await self._book_failures[lane](outcome)
 
 
 async def carry_out(turn: Turn, desk: Desk, clients: Clients, stopping: asyncio.Event) -> None:
@@ -92,9 +107,13 @@ async def _made(call: Call, clients: Clients) -> Answer | Accepted:
     attempt_id = str(call.attempt_id)
     if call.is_in_background:
         return await begin(clients, call.access, call.body, attempt_id=attempt_id)
-    deadline_seconds = settings.CALL_DEADLINE_SECONDS
     return await provider.call(
-        clients, call.access, call.body, attempt_id=attempt_id, deadline_seconds=deadline_seconds
+        clients,
+        call.access,
+        call.body,
+        attempt_id=attempt_id,
+        deadline_seconds=settings.CALL_DEADLINE_SECONDS,
+        tell=Telling(call.job_id, call.number) if call.is_streamed else None,
     )
 
 

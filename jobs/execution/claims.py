@@ -16,6 +16,7 @@ from jobs import catalogue
 from jobs.background.choice import background_request
 from jobs.credentials import Access, access_of
 from jobs.execution.patience import patiently
+from jobs.execution.streaming import as_stream, can_stream
 from jobs.models import JobContent
 from jobs.states import AttemptStatus
 from jobs.transitions import require_legal_attempt
@@ -33,7 +34,7 @@ _CLAIM = f"""
         RETURNING id, number, job_id, may_use_headroom
     )
     SELECT claimed.id, claimed.number, claimed.job_id, claimed.may_use_headroom, job.project_id, job.model,
-        job.admission_tokens, content.request
+        job.admission_tokens, content.request, job.wants_stream
     FROM claimed JOIN jobs_job job ON job.id = claimed.job_id
         JOIN jobs_jobcontent content ON content.job_id = claimed.job_id
     ORDER BY claimed.id
@@ -73,6 +74,10 @@ class Call:
         return bool(self.body.get("background"))
 
     @property
+    def is_streamed(self) -> bool:
+        return bool(self.body.get("stream"))
+
+    @property
     def pk(self) -> UUID:
         """The attempt's, as its row calls it."""
         return self.attempt_id
@@ -109,11 +114,13 @@ def claim(attempt_ids: Iterable[UUID], *, worker: str) -> list[Call]:
             access=accesses[project_id],
             # A model that has left the catalogue since is called all the same: its money is held.
             family=entry.model.family if (entry := entries[model]) else model,
-            admission_tokens=admission_tokens,
+            admission_tokens=tokens,
             may_use_headroom=may_use_headroom,
-            body=_body(_REQUEST.opened(request), entry, projects[project_id], accesses[project_id], attempt_id),
+            body=_body(
+                _REQUEST.opened(request), entry, projects[project_id], accesses[project_id], attempt_id, wants_stream
+            ),
         )
-        for attempt_id, number, job_id, may_use_headroom, project_id, model, admission_tokens, request in rows
+        for attempt_id, number, job_id, may_use_headroom, project_id, model, tokens, request, wants_stream in rows
     ]
 
 
@@ -144,8 +151,25 @@ def _body(
     project: Project,
     access: Access,
     attempt_id: UUID,
+    wants_stream: bool,
 ) -> dict[str, Any]:
-    """The request for the provider; where it may keep its answer, findable there by the attempt's id.
+    """The request for the provider: for a stream, where that is wanted and can be had."""
+    if wants_stream and can_stream(request, entry, access):
+        # By chat, also where calls are made in the background: who asks how far it is does not see what it says.
+        return as_stream(_findable(request, entry, project, access, attempt_id, in_background=False))
+    return _findable(request, entry, project, access, attempt_id)
+
+
+def _findable(
+    request: dict[str, Any],
+    entry: catalogue.CatalogueEntry | None,
+    project: Project,
+    access: Access,
+    attempt_id: UUID,
+    *,
+    in_background: bool = True,
+) -> dict[str, Any]:
+    """The request, made in the background where it may; where the provider may keep its answer, it is found by our id.
 
     Not where the caller or the project does not want it kept, or has used up the pairs of metadata that there may be.
     """
@@ -156,9 +180,9 @@ def _body(
     may_keep = settings.STORE_COMPLETIONS and access.keeps_answers and is_wanted
     if not may_keep or entry is None or len(metadata) > METADATA_PAIRS:
         return request
-    in_background = background_request(request, entry.model, access.base_url)
-    if in_background is not None:
-        return {**in_background, "metadata": metadata}
+    response = background_request(request, entry.model, access.base_url) if in_background else None
+    if response is not None:
+        return {**response, "metadata": metadata}
     if not {"store", "metadata"} <= set(entry.model.parameters):
         return request
     return {**request, "store": True, "metadata": metadata}

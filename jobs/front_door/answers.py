@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from billing.api.contract import CostSerializer
+from jobs.front_door.relayed import Relayed
 from jobs.models import Attempt, Job, JobContent
 from jobs.responses import tokens_of
 from jobs.states import AttemptStatus
+from jobs.streams import Delta
 
 # A value of the provider's for its default tier, where its answer does not name one.
 DEFAULT_TIER = "default"
@@ -14,6 +16,8 @@ DEFAULT_TIER = "default"
 _NO_AUDIO = {"audio_tokens": 0}
 _NO_PREDICTION = {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
 _COST = CostSerializer()
+# What every chunk says of the completion as a whole.
+_FRAME = ("id", "created", "model", "service_tier", "system_fingerprint")
 
 
 def completion_of(job: Job, *, attempt: Attempt | None = None) -> dict[str, Any]:
@@ -28,7 +32,7 @@ def completion_of(job: Job, *, attempt: Attempt | None = None) -> dict[str, Any]
         "object": "chat.completion",
         "created": beside.pop("created", None) or int((job.finished_at or job.queued_at).timestamp()),
         "model": job.snapshot or job.model,
-        "choices": [_first_choice(job, rest), *rest.get("choices", [])],
+        "choices": choices_of(job),
         "usage": usage_of(job),
         "service_tier": beside.pop("service_tier", None) or DEFAULT_TIER,
         "system_fingerprint": beside.pop("system_fingerprint", None),
@@ -55,19 +59,38 @@ def response_id_of(job: Job, attempt: Attempt | None = None) -> str:
     return said if said.startswith("chatcmpl-") else f"chatcmpl-{job.pk.hex}"
 
 
-def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:
-    """The same answer as the chunks of a stream: of each choice its message in one, and then how it ended."""
-    frame = {name: completion[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
-    frame = {"id": frame.pop("id"), "object": "chat.completion.chunk", **frame}
+def chunk_of(frame: Mapping[str, Any], delta: Delta, *, include_usage: bool) -> dict[str, Any]:
+    """One chunk of an answer that is being made."""
+    said = {"index": delta.choice, "delta": delta.message, "logprobs": None, **delta.beside, "finish_reason": None}
+    return {**_framed(frame), "choices": [said], **({"usage": None} if include_usage else {})}
+
+
+def chunks_of(completion: Mapping[str, Any], relayed: Relayed, *, include_usage: bool) -> Iterator[dict[str, Any]]:
+    """What the client does not have of an answer: of each choice the rest in one chunk, and then how it ended.
+
+    Raises Contradiction where the answer is another than the one that it has the beginning of.
+    """
+    frame = _framed({**completion, **relayed.frame})
     no_usage = {"usage": None} if include_usage else {}
-    for choice in completion["choices"]:
-        index, logprobs = choice["index"], choice.get("logprobs")
-        said = {"index": index, "delta": _delta(choice["message"]), "logprobs": logprobs, "finish_reason": None}
-        ended = {"index": index, "delta": {}, "logprobs": None, "finish_reason": choice["finish_reason"]}
-        yield {**frame, "choices": [said], **no_usage}
+    for choice, delta in zip(completion["choices"], relayed.rest(completion["choices"]), strict=True):
+        if delta.message or delta.beside:
+            yield chunk_of(frame, delta, include_usage=include_usage)
+        ended = {"index": delta.choice, "delta": {}, "logprobs": None, "finish_reason": choice["finish_reason"]}
         yield {**frame, "choices": [ended], **no_usage}
     if include_usage:
         yield {**frame, "choices": [], "usage": completion["usage"]}
+
+
+def _framed(completion: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: completion.get(name) for name in _FRAME}
+    said["service_tier"] = said["service_tier"] or DEFAULT_TIER
+    return {"id": said.pop("id"), "object": "chat.completion.chunk", **said}
+
+
+def choices_of(job: Job) -> list[dict[str, Any]]:
+    """Every choice of the answer."""
+    rest = _rest_of(job)
+    return [_first_choice(job, rest), *rest.get("choices", [])]
 
 
 def _first_choice(job: Job, rest: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,11 +133,3 @@ def _as_chat(usage: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": tokens["cached"], **_NO_AUDIO},
         "completion_tokens_details": {"reasoning_tokens": tokens["reasoning"], **_NO_AUDIO, **_NO_PREDICTION},
     }
-
-
-def _delta(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as the difference to nothing: calls of tools are numbered there."""
-    delta = {name: value for name, value in message.items() if name != "tool_calls"}
-    if message.get("tool_calls"):
-        delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(message["tool_calls"])]
-    return delta

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -12,8 +13,9 @@ from rest_framework.request import Request
 from accounts.api.json_body import plain
 from billing.models import ServiceTier
 from jobs.api.submission import METADATA_VALUE, MetadataField
-from jobs.front_door.answers import chunks_of, completion_of
+from jobs.front_door.answers import chunk_of, chunks_of, completion_of
 from jobs.front_door.exchange import Exchange
+from jobs.front_door.relayed import Relayed
 from jobs.front_door.shapes import Events, Shape, Whole
 from jobs.front_door.views import WaitingView
 from jobs.front_door.wishes import Wishes, wishes_of
@@ -34,7 +36,7 @@ _METADATA = MetadataField(child=serializers.CharField(max_length=METADATA_VALUE)
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """Whether, and how, the answer is wanted as a stream. The job knows nothing of it."""
+    """Whether, and how, the answer is wanted as a stream. The job knows only whether."""
 
     is_wanted: bool = False
     include_usage: bool = False
@@ -51,10 +53,12 @@ class ChatCompletionsView(WaitingView):
 
 
 def _shape(streaming: Streaming) -> Shape:
-    def chunks(job: Job) -> Iterator[Mapping[str, Any]]:
-        return chunks_of(completion_of(job), include_usage=streaming.include_usage)
+    def chunks(job: Job, relayed: Relayed) -> Iterator[Mapping[str, Any]]:
+        return chunks_of(completion_of(job), relayed, include_usage=streaming.include_usage)
 
-    return Events(chunks) if streaming.is_wanted else Whole(completion_of)
+    if not streaming.is_wanted:
+        return Whole(completion_of)
+    return Events(partial(chunk_of, include_usage=streaming.include_usage), chunks)
 
 
 def read_completion(
@@ -80,7 +84,16 @@ def read_completion(
     metadata = _metadata(parameters)
     tier = _service_tier(parameters.pop("service_tier", None))
     prompt = PromptRequest(model=model, messages=messages, parameters=parameters)
-    submission = Submission(prompt, metadata=metadata, service_tier=tier, max_cost_usd=wishes.max_cost_usd, asked=asked)
+    submission = Submission(
+        prompt,
+        metadata=metadata,
+        service_tier=tier,
+        max_cost_usd=wishes.max_cost_usd,
+        asked=asked,
+        wants_stream=streaming.is_wanted and wishes.stays,
+        wants_advice=True,
+        ignored_advice=wishes.ignored_advice,
+    )
     return submission, streaming
 
 

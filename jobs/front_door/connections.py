@@ -1,12 +1,18 @@
 """The connection of a client that waits: whether it is still there, without reading what it may send next."""
 
+import fcntl
 import socket
+import struct
+import sys
+import termios
 from typing import Any
 
 from django.http import HttpRequest
 
 # A client whose machine vanished says nothing for ever: TCP asks it after half a minute, and gives it up after another.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+# The first byte of TCP_INFO: the other side has ended its half in order. One that leaves something unread resets.
+_CLOSE_WAIT = 8
 
 
 class ClientConnection:
@@ -30,6 +36,24 @@ class ClientConnection:
             return False  # it says nothing, as one does who waits
         except OSError:
             return True
+
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether nothing says that what was sent was not read.
+
+        Some clients close as soon as they have read the end; they are not gone, but through.
+        """
+        return not self.is_gone or self._has_closed_in_order()
+
+    def _has_closed_in_order(self) -> bool:
+        if self._socket is None or sys.platform != "linux":
+            return False
+        try:
+            state = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            (on_the_way,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        except OSError:
+            return False  # of another kind than TCP
+        return bool(state == _CLOSE_WAIT and on_the_way == 0)
 
     def _ask_when_silent(self) -> None:
         try:

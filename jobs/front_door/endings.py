@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
 
@@ -84,6 +85,15 @@ def unfinished(job: Job) -> Refusal:
         f"same Idempotency-Key again, or look at /api/v1/jobs/{job.pk}."
     )
     return Refusal(504, message, SERVER_ERROR, "job_unfinished", headers={"Retry-After": "1"})
+
+
+def restarted(job_id: UUID) -> Refusal:
+    """The answer that the client has the beginning of is none: the job is answered anew."""
+    message = (
+        f"The answer broke off, and what was sent of it is void: job {job_id} is answered anew. Send the same request "
+        f"with the same Idempotency-Key again, or look at /api/v1/jobs/{job_id}."
+    )
+    return Refusal(500, message, SERVER_ERROR, "answer_restarted")
 
 
 def may_stand_still(told: Mapping[str, Any] | None) -> bool:

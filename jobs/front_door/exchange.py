@@ -25,18 +25,22 @@ from accounts.api.once import text_of
 from accounts.idempotency import Answer, fingerprint_of
 from accounts.models import ApiKey
 from jobs import erasure
+from jobs.advice.advice import Advice
 from jobs.api.representation import job_as_sent
 from jobs.cancellation import withdraw
 from jobs.front_door import undelivered
 from jobs.front_door.connections import ClientConnection
-from jobs.front_door.endings import Refusal, may_stand_still, refusal_of, standstill, unfinished
-from jobs.front_door.headers import headers_of, job_headers
+from jobs.front_door.endings import Refusal, may_stand_still, refusal_of, restarted, standstill, unfinished
+from jobs.front_door.headers import advice_headers, headers_of, job_headers
+from jobs.front_door.relayed import Relayed, Restarted
 from jobs.front_door.shapes import Shape
 from jobs.front_door.turns import turn
 from jobs.front_door.undelivered import Claim
 from jobs.front_door.waiting import places, watching
 from jobs.front_door.wishes import OnDisconnect, Wishes
 from jobs.models import Job
+from jobs.reads import note_read
+from jobs.streams import Contradiction
 from jobs.waiting import waiting_on
 
 logger = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ class News(Enum):
     """Why a wait ended, where it was not by a refusal."""
 
     ENDED = auto()
+    SAID = auto()  # some of the answer, which is being made
+    RESTARTED = auto()  # it is made anew, and the client has some of another
     GONE = auto()
     TIME_IS_UP = auto()
 
@@ -75,6 +81,7 @@ class Exchange:
     ) -> None:
         self._request, self._api_key, self._wishes, self._shape = request, api_key, wishes, shape
         self._submit = submit
+        self._advice: tuple[Advice, ...] = ()
         self._key = idempotency_key(request)
         self._fingerprint = fingerprint_of("POST", request.path, request.body)
         self._began = monotonic()
@@ -86,6 +93,8 @@ class Exchange:
         self._fate = Fate.LOST
         self._is_left = False
         self._held = ExitStack()
+        self._reads_along = shape.can_relay and wishes.stays
+        self._said = b""
 
     def response(self) -> HttpResponseBase:
         """The answer, or the job where that was wished for. Raises what `submit` raises, and TooManyWaiting."""
@@ -100,7 +109,9 @@ class Exchange:
             if self._job_id is None:
                 return self._sent(iter([b""]), status=CLIENT_CLOSED)
             name = self._claim.waiter if self._claim else None
-            self._waiter = self._held.enter_context(watching(self._job_id, name))
+            self._relayed = Relayed(self._job_id)
+            watched = watching(self._job_id, name, reads_along=self._reads_along)
+            self._waiter = self._held.enter_context(watched)
             return self._waited()
         except BaseException:
             self.leave()
@@ -127,15 +138,20 @@ class Exchange:
     def _begun(self, *, is_owed: bool) -> UUID:
         if self._key is not None:
             answer = idempotency.run_once(
-                self._api_key.project, self._key, self._fingerprint, lambda: Answer(202, {"id": str(self._submit().pk)})
+                self._api_key.project, self._key, self._fingerprint, lambda: Answer(202, {"id": str(self._made().pk)})
             )
             self._is_replay = answer.is_replay
             return UUID(answer.body["id"])
         with transaction.atomic():
-            job = self._submit()
+            job = self._made()
             if is_owed:
                 self._claim = undelivered.owe(job.pk, self._api_key, self._fingerprint)
         return job.pk
+
+    def _made(self) -> Job:
+        job = self._submit()
+        self._advice = job.advice
+        return job
 
     def _read(self) -> Job:
         assert self._job_id is not None, "nothing is read before there is a job"
@@ -157,9 +173,11 @@ class Exchange:
                     response = self._job()
                 self.leave()
                 return response
+            case News.SAID:
+                return self._kept_alive()
             case News.TIME_IS_UP if monotonic() < self._give_up_at:
                 return self._kept_alive()
-            case News.TIME_IS_UP:
+            case News.TIME_IS_UP | News.RESTARTED:  # of which there is none before anything was said
                 return self._refused(self._unfinished(), Fate.LEFT)
             case refusal:
                 return self._refused(refusal, Fate.DELIVERED)
@@ -169,6 +187,8 @@ class Exchange:
         while True:
             if self._waiter.has_ended:
                 return News.ENDED
+            if (news := self._told()) is not None:
+                return news
             if (refusal := self._standstill()) is not None:
                 return refusal
             if self._connection.is_gone:
@@ -177,6 +197,18 @@ class Exchange:
             if left <= 0:
                 return News.TIME_IS_UP
             self._waiter.wait(min(left, LOOK_AT_CLIENT_SECONDS))
+
+    def _told(self) -> News | None:
+        """Whether something was told of the answer that the client may have."""
+        heard = self._waiter.take()
+        if not heard:
+            return None
+        try:
+            deltas = self._relayed.take(heard)
+        except Restarted:
+            return News.RESTARTED
+        self._said = self._shape.relayed(self._relayed, deltas) if deltas else b""
+        return News.SAID if self._said else None
 
     def _standstill(self) -> Refusal | None:
         """Why the job does not start as long as anybody waits for it: then it is withdrawn."""
@@ -223,9 +255,12 @@ class Exchange:
         return self._sent(self._body(body, Fate.DELIVERED), headers=headers)
 
     def _body_of(self, job: Job) -> bytes:
-        """The answer, which counts as fetched from now on: where it is kept no longer, a retry is in time for it."""
+        """The answer, or what is missing of it. It counts as fetched from now on: where it is kept no longer, a retry
+        is in time for it. Raises Contradiction.
+        """
+        note_read(job)
         erasure.note_fetched(job)
-        return self._shape.answer(job)
+        return self._shape.answer(job, self._relayed)
 
     def _refused(self, refusal: Refusal, fate: Fate, headers: dict[str, str] | None = None) -> HttpResponseBase:
         response = refusal.response()
@@ -236,7 +271,7 @@ class Exchange:
     def _body(self, body: bytes, fate: Fate) -> Generator[bytes, None, None]:
         yield body
         # Asked for more, the server has sent it; a client that has gone by now may not have read it.
-        if not self._connection.is_gone:
+        if self._connection.has_taken_all:
             self._fate = fate
 
     def _job(self) -> HttpResponse:
@@ -261,30 +296,41 @@ class Exchange:
 
     def _signs_of_life(self) -> Generator[bytes, None, None]:
         news: News | Refusal = News.TIME_IS_UP
-        while news is News.TIME_IS_UP and monotonic() < self._give_up_at:
-            yield self._shape.sign_of_life
+        while news in (News.TIME_IS_UP, News.SAID) and monotonic() < self._give_up_at:
+            yield self._said or self._shape.sign_of_life
+            self._said = b""
             news = self._wait(min(monotonic() + settings.KEEPALIVE_SECONDS, self._give_up_at))
-        fate = Fate.DELIVERED
-        match news:
-            case News.GONE:
-                return
-            case News.ENDED:
-                job, refusal, _ = self._finished()
-            case News.TIME_IS_UP:
-                refusal, fate = self._unfinished(), Fate.LEFT
-            case _:
-                refusal = news
-        if refusal is None:
-            with turn():
-                body = self._body_of(job)
-            yield from self._body(body, fate)
-        elif (body_of_failure := self._shape.failure(refusal)) is not None:
+        if news is News.GONE:
+            return
+        end, fate = self._end(news)
+        if isinstance(end, bytes):
+            yield from self._body(end, fate)
+        elif (body_of_failure := self._shape.failure(end)) is not None:
             yield from self._body(body_of_failure, fate)
         else:
             # The status was sent, and cannot be taken back: the client sees a broken connection, sends the request
             # again, and is told. What was withdrawn is asked for anew.
             self._fate = fate if isinstance(news, Refusal) else Fate.LEFT
             raise BrokenPipeError(errno.EPIPE, "the answer is an error, and the status was sent before it")
+
+    def _end(self, news: News | Refusal) -> tuple[bytes | Refusal, Fate]:
+        """What a body that has begun ends with: the answer, or why there is none."""
+        assert self._job_id is not None, "nobody waits before there is a job"
+        match news:
+            case News.ENDED:
+                job, refusal, _ = self._finished()
+                if refusal is not None:
+                    return refusal, Fate.DELIVERED
+                try:
+                    with turn():
+                        return self._body_of(job), Fate.DELIVERED
+                except Contradiction:
+                    return restarted(self._job_id), Fate.LEFT
+            case News.RESTARTED:
+                return restarted(self._job_id), Fate.LEFT
+            case Refusal():
+                return news, Fate.DELIVERED
+        return self._unfinished(), Fate.LEFT
 
     def _sent(
         self,
@@ -303,7 +349,7 @@ class Exchange:
 
     def _beside(self, headers: dict[str, str]) -> dict[str, str]:
         milliseconds = max(round((monotonic() - self._began) * 1000), 1)
-        headers = {**headers, "openai-processing-ms": str(milliseconds)}
+        headers = {**headers, **advice_headers(self._advice), "openai-processing-ms": str(milliseconds)}
         return {**headers, "Idempotent-Replayed": "true"} if self._is_replay else headers
 
     def leave(self) -> None:

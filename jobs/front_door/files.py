@@ -17,6 +17,7 @@ from jobs.front_door import ids
 from jobs.front_door.uploads import UploadParser
 from jobs.front_door.views import ClientView
 from jobs.models import File
+from jobs.reads import note_file_read
 from jobs.validation import RequestRejected
 from jobs.validation.refusals import missing
 
@@ -35,11 +36,11 @@ class FilesView(ClientView):
             raise missing("file")
         try:
             purpose = _purpose(form)
-            expires_at = upload.file.created_at + lifetime(form)
+            kept_for = lifetime(form)
         except RequestRejected:
             upload.give_up()
             raise
-        return Response(file_as_sent(upload.finish(purpose, expires_at)))
+        return Response(file_as_sent(upload.finish(purpose, kept_for)))
 
     def get(self, request: Request) -> Response:
         """A page of the project's files, the newest first where nothing else is asked for."""
@@ -79,6 +80,7 @@ class FileContentView(ClientView):
     def get(self, request: Request, file_id: str) -> HttpResponseBase:
         """Its bytes, as they are read."""
         file = file_of(self, file_id)
+        note_file_read(file)
         answer = StreamingHttpResponse(files.content(file), content_type="application/octet-stream")
         answer["Content-Length"] = str(file.bytes)
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.filename)

@@ -4,7 +4,7 @@ Nothing here may keep an answer from going out: what cannot be told now is left 
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from math import floor
@@ -21,6 +21,7 @@ from billing.limits import BudgetState
 from billing.models import Measure
 from billing.money import usd
 from jobs import catalogue, limiter
+from jobs.advice.advice import Advice
 from jobs.credentials import access_of
 from jobs.limiter.room import Level
 from jobs.models import Job
@@ -46,6 +47,11 @@ def headers_of(job: Job, api_key: ApiKey) -> dict[str, str]:
 def job_headers(job: Job) -> dict[str, str]:
     """What is known of it from the beginning."""
     return {"X-Job-Id": str(job.pk), "X-Cost-Reserved-USD": usd(job.bound_usd)}
+
+
+def advice_headers(advice: Sequence[Advice]) -> dict[str, str]:
+    """By which rules there is advice on the prompt; clients that know nothing of it read the body alone."""
+    return {"X-Advice": ", ".join(one.rule.value for one in advice)} if advice else {}
 
 
 def _cost_headers(job: Job) -> dict[str, str]:

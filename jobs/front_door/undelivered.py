@@ -103,6 +103,11 @@ def say_that_they_wait(waiters: Iterable[UUID]) -> None:
         cursor.execute(_SAY, [list(waiters)])
 
 
+def is_waited_for(owed: Undelivered, now: datetime) -> bool:
+    """Whether a connection waits for an answer, as far as its web process has said so lately."""
+    return owed.waiter is not None and owed.waiter_seen_at > now - timedelta(seconds=SILENT_SECONDS)
+
+
 def forget_old() -> int:
     """Deletes what nobody has come for; returns how many that were."""
     return Undelivered.objects.filter(created_at__lt=database_now() - timedelta(seconds=KEPT_SECONDS)).delete()[0]

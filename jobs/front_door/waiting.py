@@ -4,7 +4,7 @@ docs/decisions/0031 says why threads.
 """
 
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
@@ -20,6 +20,7 @@ from jobs.errors import TooManyWaiting
 from jobs.front_door.endings import MAY_STAND_STILL
 from jobs.front_door.undelivered import SAY_SECONDS, say_that_they_wait
 from jobs.models import Job
+from jobs.relay.listening import listener
 from jobs.states import JOB_FINAL, JobStatus
 from jobs.waiting import waiting_on
 
@@ -31,20 +32,34 @@ QUEUED_LOOK_SECONDS = 0.5
 AWAY_SECONDS = 1.0
 # Threads of the web process that never wait for a job: other routes and health checks go on.
 THREADS_FOR_OTHERS = 16
+# Messages that a client does not take: beyond that it is not kept up with, and has the rest in the end.
+MOST_HEARD = 1000
 
 _STATUSES = "SELECT id, status FROM jobs_job WHERE id = ANY(%s::uuid[]) AND status = ANY(%s)"
 _TELLING = [*(status.value for status in JOB_FINAL), JobStatus.QUEUED.value]
 
 
 class Waiter:
-    """One connection that waits for a job. What is known of the job is written by the watcher alone."""
+    """One connection that waits for a job. What is known of the job is written by the watcher alone, and what is heard
+    of its answer while it is made by the listener.
+    """
 
     def __init__(self, job_id: UUID, name: UUID | None):
         self.job_id = job_id
         self.name = name  # in the table of answers that are owed
         self.has_ended = False
         self.told: dict[str, Any] | None = None  # what the job waits on, where that may not pass by itself
+        self._heard: deque[bytes] = deque(maxlen=MOST_HEARD)
         self._news = Event()
+
+    def hear(self, told: bytes) -> None:
+        """Takes note of what was told of the answer; of too much the oldest is lost, which the next shows."""
+        self._heard.append(told)
+        self._news.set()
+
+    def take(self) -> list[bytes]:
+        """What was heard since it was last taken."""
+        return [self._heard.popleft() for _ in range(len(self._heard))]
 
     def wait(self, seconds: float) -> bool:
         """Whether there was news before so many seconds had passed."""
@@ -145,14 +160,21 @@ _watcher = Watcher()
 
 
 @contextmanager
-def watching(job_id: UUID, name: UUID | None = None) -> Iterator[Waiter]:
-    """Inside, the job is watched, and the connection of this name counts as one that waits."""
+def watching(job_id: UUID, name: UUID | None = None, *, reads_along: bool = False) -> Iterator[Waiter]:
+    """Inside, the job is watched, and the connection of this name counts as one that waits.
+
+    `reads_along`: it also hears what is told of the answer while it is made.
+    """
     waiter = Waiter(job_id, name)
+    if reads_along:
+        listener().add(job_id, waiter)
     _watcher.add(waiter)
     try:
         yield waiter
     finally:
         _watcher.remove(waiter)
+        if reads_along:
+            listener().remove(job_id, waiter)
 
 
 class Places:

@@ -11,9 +11,12 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
 from accounts.api.fields import AmountField
+from accounts.models import AdviceRule
 from jobs.validation import RequestRejected
+from jobs.validation.refusals import listed
 
 MAX_COST, ON_DISCONNECT, PREFER = "X-Max-Cost-USD", "X-On-Disconnect", "Prefer"
+IGNORE_ADVICE = "X-Ignore-Advice"
 # Which try this is of an official client; it sends the same request again by itself (openai-python, openai-node).
 RETRY_COUNT = "x-stainless-retry-count"
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
@@ -34,6 +37,12 @@ class Wishes:
     wait_seconds: int | None = None
     on_disconnect: OnDisconnect = OnDisconnect.FINISH
     is_retry: bool = False
+    ignored_advice: frozenset[AdviceRule] = frozenset()
+
+    @property
+    def stays(self) -> bool:
+        """Whether the client reads what comes until the answer is whole, however long that takes."""
+        return not self.wants_job and self.wait_seconds is None
 
     @property
     def applied(self) -> str:
@@ -49,12 +58,13 @@ def wishes_of(request: Request) -> Wishes:
     """
     wants_job, wait_seconds = _preferences(request.headers.get(PREFER, ""))
     return Wishes(
-        max_cost_usd=_max_cost(request.headers.get(MAX_COST)),
+        max_cost_usd=max_cost_of(request),
         # A client that would wait a while before it takes the job says so: respond-async, wait=10.
         wants_job=wants_job and not wait_seconds,
         wait_seconds=wait_seconds,
         on_disconnect=_on_disconnect(request.headers.get(ON_DISCONNECT)),
         is_retry=request.headers.get(RETRY_COUNT, "0").strip() not in {"", "0"},
+        ignored_advice=_ignored_advice(request.headers.get(IGNORE_ADVICE, "")),
     )
 
 
@@ -69,7 +79,9 @@ def _preferences(header: str) -> tuple[bool, int | None]:
     return wants_job, wait_seconds
 
 
-def _max_cost(header: str | None) -> Decimal | None:
+def max_cost_of(request: Request) -> Decimal | None:
+    """The most US dollars that a request may come to; None where it does not say. Raises RequestRejected."""
+    header = request.headers.get(MAX_COST)
     if header is None:
         return None
     try:
@@ -82,6 +94,18 @@ def _max_cost(header: str | None) -> Decimal | None:
             param=MAX_COST,
         ) from error
     return amount
+
+
+def _ignored_advice(header: str) -> frozenset[AdviceRule]:
+    names = [name.strip() for name in header.split(",") if name.strip()]
+    for name in names:
+        if name not in AdviceRule.values:
+            raise RequestRejected(
+                f"Invalid '{IGNORE_ADVICE}': '{name}'. Supported values are: {listed(AdviceRule.values)}.",
+                code="invalid_value",
+                param=IGNORE_ADVICE,
+            )
+    return frozenset(map(AdviceRule, names))
 
 
 def _on_disconnect(header: str | None) -> OnDisconnect:

@@ -25,6 +25,9 @@ IN_DOUBT = {"attempt": "in_doubt", "job": "in_doubt", "held": True}
 ANSWER_KEPT = {**IN_DOUBT, "keeps": True}
 QUICKLY = {"deadline": 0.5}
 
+# What the log says where a call failed in a way that nobody thought of.
+OUR_MISTAKE = "in a way it should not"
+
 FAULTS = {
     "429": RETRIED,
     "429_date": RETRIED,
@@ -80,12 +83,31 @@ def books_agree(path) -> None:
     assert {str(pk) for pk in Attempt.objects.filter(status="in_doubt").values_list("pk", flat=True)} == held.keys()
 
 
+# A stream says last what it was billed for: what is lost before that is in doubt.
+FAULTS_OF_STREAMS = {
+    **FAULTS,
+    "cut_before_the_end": IN_DOUBT,
+    "garbage_chunk": IN_DOUBT,
+    "error_event": IN_DOUBT,
+}
+
+
 @pytest.mark.parametrize(("fault", "wanted"), FAULTS.items(), ids=FAULTS)
-def test_a_call_that_meets_it_ends_in_its_state(path, settings, fault, wanted):
+def test_a_call_that_meets_it_ends_in_its_state(path, settings, caplog, fault, wanted):
+    meets(path, settings, fault, wanted)
+    assert OUR_MISTAKE not in caplog.text
+
+
+@pytest.mark.parametrize(("fault", "wanted"), FAULTS_OF_STREAMS.items(), ids=FAULTS_OF_STREAMS)
+def test_a_streamed_call_that_meets_it_ends_in_the_same(path, settings, fault, wanted):
+    meets(path, settings, fault, wanted, model="gpt-4o", wants_stream=True)
+
+
+def meets(path, settings, fault, wanted, **asked) -> None:
     usual_deadline = settings.CALL_DEADLINE_SECONDS
     settings.CALL_DEADLINE_SECONDS = wanted.get("deadline", usual_deadline)
     path.simulator.fault(fault, bytes_per_second=5)
-    job = path.submit(max_completion_tokens=2000)
+    job = path.submit(max_completion_tokens=2000, **asked)
     path.run()
     job.refresh_from_db()
     attempt = job.attempts.get()
@@ -162,7 +184,7 @@ def talks_on() -> Iterator[str]:
         (talks_on, "in_doubt", "connection_lost"),
     ],
 )
-def test_a_place_that_is_no_provider(path, settings, place, status, code):
+def test_a_place_that_is_no_provider(path, settings, caplog, place, status, code):
     job = path.submit()
     with place() as base_url:
         settings.OPENAI_BASE_URL = base_url
@@ -171,6 +193,7 @@ def test_a_place_that_is_no_provider(path, settings, place, status, code):
     job.refresh_from_db()
     assert (job.status, job.attempts.get().error_code) == (status, code)
     assert Budget.objects.exclude(held=0).exists() is (status == "in_doubt")
+    assert OUR_MISTAKE not in caplog.text
 
 
 # --- Another model ----------------------------------------------------------------------------------------------------

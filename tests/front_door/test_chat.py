@@ -10,6 +10,7 @@ import openai
 import pytest
 from django.utils import timezone
 
+from accounts.models import Project
 from billing.models import Budget, Quota, UsageRecord
 from jobs.models import Attempt, Doubt, Job, Undelivered
 from jobs.recovery import looks
@@ -52,6 +53,7 @@ def test_headers_tell_the_cost_what_is_left_and_the_rate_limits(engine, official
     assert headers["x-cost-reasoning-tokens"] == "256"
     assert Decimal(headers["x-cost-reserved-usd"]) == job.bound_usd
     assert headers["x-job-id"] == str(job.pk)
+    assert headers["x-advice"] == "verbose_answer"
     assert Decimal(headers["x-budget-remaining-usd"]) == 50_000 - Decimal("0.018261")
     assert headers["x-budget-reset"].endswith("-01T00:00:00Z")
     assert headers["x-ratelimit-limit-requests"] == "1000"
@@ -63,6 +65,21 @@ def test_headers_tell_the_cost_what_is_left_and_the_rate_limits(engine, official
     assert int(headers["openai-processing-ms"]) > 0
     assert headers["openai-project"] == str(project.pk)
     assert headers["openai-version"] == "2020-10-01"
+
+
+def test_a_project_that_refuses_by_advice_refuses_here_too_until_it_is_ignored(engine, official, project):
+    Project.objects.filter(pk=project.pk).update(blocks_on_advice=["verbose_answer"])
+    with pytest.raises(openai.BadRequestError, match="X-Ignore-Advice") as refused:
+        ask(official, "o1-mini", PROMPT)
+    assert refused.value.code == "advice_blocks"
+    assert not Job.objects.exists()
+    raw = official.chat.completions.with_raw_response.create(
+        model="o1-mini",
+        messages=[{"role": "user", "content": PROMPT}],
+        extra_headers={"X-Ignore-Advice": "verbose_answer"},
+    )
+    assert "x-advice" not in raw.headers
+    assert raw.parse().choices[0].message.content
 
 
 def test_the_asynchronous_client_too(engine, web, alice):
@@ -160,7 +177,7 @@ def test_a_used_up_budget_is_told_while_the_job_is_queued(engine, official, proj
     assert (refused.value.type, refused.value.code) == ("insufficient_quota", "project_spend_limit_exceeded")
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert list(Job.objects.order_by("id").values_list("status", flat=True)) == ["succeeded", "cancelled"]
-    assert not Undelivered.objects.exists()
+    eventually(lambda: not Undelivered.objects.exists())  # after it was told
 
 
 def test_a_key_under_which_nothing_was_done_may_be_used_again(engine, official, project):

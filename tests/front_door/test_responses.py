@@ -108,7 +108,9 @@ def test_an_answer_that_is_not_to_be_kept_counts_as_fetched_when_it_leaves(engin
     else:
         answer = ask(official, prompt=PROMPT, stream=way == "stream")
         assert way == "chat" or list(answer)
-    assert JobContent.objects.get().fetched_at
+    content = JobContent.objects.get()
+    assert content.fetched_at
+    assert content.job.read_at
 
 
 def test_tools_are_called_and_their_outputs_go_back(engine, official, simulator):

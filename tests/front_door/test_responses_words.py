@@ -1,5 +1,7 @@
 """A request of the Responses API said as a chat completion, and a job told as a response. No server is needed."""
 
+from typing import Any, cast
+
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -174,7 +176,7 @@ CALL = {"id": "fc_1", "type": "function_call", "status": "completed", "call_id":
 
 def test_events_are_numbered_and_each_is_one_that_the_official_client_knows():
     told = response({"id": "rs_1", "type": "reasoning", "summary": []}, MESSAGE, CALL)
-    all_of_them = [*events.opening(told), *events.closing(told)]
+    all_of_them = events.Telling().rest([*events.opening(told), *events.closing(told)])
     assert [event["sequence_number"] for event in all_of_them] == list(range(len(all_of_them)))
     for event in all_of_them:
         assert EVENT.validate_python(event).type == event["type"]
@@ -182,6 +184,24 @@ def test_events_are_numbered_and_each_is_one_that_the_official_client_knows():
     assert deltas == ["Hello", "{}"]
     assert all_of_them[-1] == {"type": "response.completed", "sequence_number": 14, "response": told}
     assert all_of_them[0]["response"]["output"] == []
+
+
+@pytest.mark.parametrize("pieces", [["Hello"], ["H", "ell"], ["H", "e", "l", "l", "o"], []])
+def test_what_was_told_while_it_was_made_is_not_told_again(pieces):
+    reasoning = {"id": "rs_1", "type": "reasoning", "summary": []}
+    whole = response(reasoning, MESSAGE, CALL)
+    at_once = events.Telling().rest([*events.opening(whole), *events.closing(whole)])
+    telling = events.Telling()
+    told = telling.more(events.opening(whole)) if pieces else []
+    for piece in pieces:
+        part = {**cast("dict[str, Any]", MESSAGE["content"][0]), "text": piece}
+        told += telling.more(events.under_way([reasoning, {**MESSAGE, "status": "in_progress", "content": [part]}]))
+    told += telling.rest([*events.opening(whole), *events.closing(whole)])
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    text = "response.output_text.delta"
+    assert "".join(event["delta"] for event in told if event["type"] == text) == "Hello"
+    others = [[event["type"] for event in these if event["type"] != text] for these in (told, at_once)]
+    assert others[0] == others[1]
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed"])

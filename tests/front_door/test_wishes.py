@@ -1,6 +1,7 @@
 """What a request wishes for, by its headers; and durations as the provider writes them."""
 
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from rest_framework.request import Request
@@ -8,6 +9,7 @@ from rest_framework.test import APIRequestFactory
 
 from jobs.front_door.answers import chunks_of
 from jobs.front_door.headers import duration
+from jobs.front_door.relayed import Relayed
 from jobs.front_door.wishes import OnDisconnect, Wishes, wishes_of
 from jobs.validation import RequestRejected
 
@@ -43,6 +45,12 @@ def test_what_is_not_said_is_the_default():
 
 def test_a_maximum_is_exact():
     assert wishes(x_max_cost_usd="0.000000000001").max_cost_usd == Decimal("0.000000000001")
+
+
+def test_advice_is_ignored_by_name():
+    assert wishes(x_ignore_advice=" small_cap,chain_of_thought ").ignored_advice == {"small_cap", "chain_of_thought"}
+    with pytest.raises(RequestRejected, match="X-Ignore-Advice"):
+        wishes(x_ignore_advice="small_cap, haste")
 
 
 @pytest.mark.parametrize("amount", ["", "0", "-1", "NaN", "$1", "0.0000000000001", "1,5"])
@@ -94,6 +102,6 @@ def test_calls_of_tools_are_numbered_in_a_stream():
             }
         ],
     }
-    first, last = chunks_of(completion, include_usage=False)
+    first, last = chunks_of(completion, Relayed(uuid4()), include_usage=False)
     assert first["choices"][0]["delta"]["tool_calls"] == [{"index": 0, **calls[0]}]
     assert last["choices"][0]["finish_reason"] == "tool_calls"

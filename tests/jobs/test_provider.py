@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import json
+import random
 import socket
 import zlib
 from types import SimpleNamespace
@@ -285,6 +286,27 @@ def test_an_answer_that_unpacks_without_end_is_not_unpacked(monkeypatch, status)
     with answering(response(bomb, "Content-Encoding: gzip", status=status)) as wire, pytest.raises(Uncertain) as doubt:
         ask(wire)
     assert "more than 1048576 bytes" in str(doubt.value)
+
+
+def test_an_answer_of_a_few_bytes_is_not_unpacked_to_millions():
+    """Some calls of others would wait for each such answer; what repeats itself in a small one is an answer still."""
+    repeated = good() + b" " * (transport.HARMLESS_BYTES - len(good()))
+    with answering(response(gzip.compress(repeated), "Content-Encoding: gzip")) as wire:
+        assert ask(wire).response_id
+    bomb = gzip.compress(repeated + b" " * 2**20)
+    with answering(response(bomb, "Content-Encoding: gzip")) as wire, pytest.raises(Uncertain, match="100 times"):
+        ask(wire)
+
+
+def test_a_long_answer_of_many_bytes_is_unpacked_whole():
+    """The measure is what was unpacked from, however much of it came at once."""
+    words = random.Random(7).choices([f"word{number}" for number in range(50_000)], k=800_000)
+    long = json.loads(good())
+    long["choices"][0]["message"]["content"] = " ".join(words)
+    body = json.dumps(long).encode()
+    assert len(body) > 3 * transport.HARMLESS_BYTES
+    with answering(response(gzip.compress(body), "Content-Encoding: gzip")) as wire:
+        assert ask(wire).response_id
 
 
 @pytest.mark.parametrize("blanks", [2**14 - 1, 2**14, 3 * 2**14 + 100])

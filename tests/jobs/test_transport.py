@@ -146,8 +146,8 @@ def test_what_is_sent_is_known_before_the_answer_comes(monkeypatch):
     seen: list[Sending] = []
 
     class Watched(Sending):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
             seen.append(self)
 
     def look(connection: socket.socket, wire: Wire) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from billing.api.contract import CostSerializer
 from jobs.models import Job, JobContent
@@ -28,8 +29,11 @@ def id_of(job: Job) -> str:
     return PREFIX + job.pk.hex
 
 
-def response_of(job: Job) -> dict[str, Any]:
-    """The response object. Without content, where that was erased, what was said is missing and the figures stay."""
+def response_of(job: Job, *, reasons: bool | None = None) -> dict[str, Any]:
+    """The response object. Without content, where that was erased, what was said is missing and the figures stay.
+
+    `reasons`: whether it has an item for the reasoning, where that was said before anybody knew; else its usage tells.
+    """
     content: JobContent | None = getattr(job, "content", None)
     asked: Mapping[str, Any] = (content.request if content else None) or {}
     door: Mapping[str, Any] = (content.asked if content else None) or {}
@@ -47,7 +51,7 @@ def response_of(job: Job) -> dict[str, Any]:
         "max_output_tokens": asked.get("max_completion_tokens"),
         "max_tool_calls": None,
         "model": job.snapshot or job.model,
-        "output": list(_output(job, content.message if content else None)),
+        "output": list(_output(job, content.message if content else None, reasons)),
         "parallel_tool_calls": asked.get("parallel_tool_calls", True),
         "previous_response_id": door.get("previous_response_id"),
         "prompt_cache_key": asked.get("prompt_cache_key"),
@@ -81,21 +85,14 @@ def _incomplete(job: Job) -> dict[str, str] | None:
     return {"reason": INCOMPLETE_REASONS.get(job.finish_reason, job.finish_reason)}
 
 
-def _output(job: Job, message: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+def _output(job: Job, message: Mapping[str, Any] | None, reasons: bool | None) -> Iterator[dict[str, Any]]:
     """The items of an answer: the place of the reasoning, what was said, and the functions that are to be called."""
     if message is None:
         return
-    if tokens_of(job.usage)["reasoning"]:
-        yield {"id": f"rs_{job.pk.hex}", "type": "reasoning", "summary": []}
+    if tokens_of(job.usage)["reasoning"] if reasons is None else reasons:
+        yield reasoning_item(job.pk)
     if parts := list(_parts(message)):
-        is_cut = job.status == JobStatus.INCOMPLETE
-        yield {
-            "id": f"msg_{job.pk.hex}",
-            "type": "message",
-            "status": "incomplete" if is_cut else "completed",
-            "role": "assistant",
-            "content": parts,
-        }
+        yield message_item(job.pk, "incomplete" if job.status == JobStatus.INCOMPLETE else "completed", parts)
     for number, call in enumerate(message.get("tool_calls") or []):
         function = call.get("function") or {}
         yield {
@@ -108,11 +105,32 @@ def _output(job: Job, message: Mapping[str, Any] | None) -> Iterator[dict[str, A
         }
 
 
+def reasoning_item(job_id: UUID) -> dict[str, Any]:
+    """The place of the reasoning, of which nothing is said."""
+    return {"id": f"rs_{job_id.hex}", "type": "reasoning", "summary": []}
+
+
+def message_item(job_id: UUID, status: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was said."""
+    return {
+        "id": f"msg_{job_id.hex}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": parts,
+    }
+
+
 def _parts(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if message.get("content"):
-        yield {"type": "output_text", "text": message["content"], "annotations": [], "logprobs": []}
+        yield text_part(message["content"])
     if message.get("refusal"):
         yield {"type": "refusal", "refusal": message["refusal"]}
+
+
+def text_part(text: str) -> dict[str, Any]:
+    """Some text of a message."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def _usage(job: Job) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """`/v1/responses`: made, waited for or left to run in the background, looked at, and cancelled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -13,16 +14,16 @@ from jobs import cancellation, catalogue, erasure
 from jobs.api.views import job_of, jobs_of
 from jobs.front_door import ids
 from jobs.front_door.chat import read_completion
-from jobs.front_door.endings import Refusal
 from jobs.front_door.exchange import Exchange
 from jobs.front_door.responses.answers import PREFIX, id_of, response_of
-from jobs.front_door.responses.events import closing, opening
+from jobs.front_door.responses.live import ResponseEvents
 from jobs.front_door.responses.requests import Messages, chat_of, renamed
-from jobs.front_door.shapes import Events, Shape, Whole, event
+from jobs.front_door.shapes import Shape, Whole
 from jobs.front_door.turns import turn
 from jobs.front_door.views import ClientView, WaitingView
 from jobs.front_door.wishes import Wishes, wishes_of
 from jobs.models import Job
+from jobs.reads import note_read
 from jobs.states import JOB_FINAL
 from jobs.submission import Submission, submit
 from jobs.validation import RequestRejected
@@ -40,6 +41,7 @@ class ResponsesView(WaitingView):
         body = _body_of(request.data)
         with turn():
             submission = self._submission(body, wishes)
+        submission = replace(submission, wants_stream=bool(body.get("stream")) and wishes.stays)
         exchange = Exchange(request, self.api_key, wishes, _shape(body), lambda: self._submit(submission))
         if not body.get("background"):
             return exchange.response()
@@ -71,6 +73,7 @@ class ResponseView(ClientView):
         if request.query_params.get("stream") == "true":
             raise RequestRejected("A response that was made is not streamed again; get it whole.", param="stream")
         job = found(self, response_id, "response_id")
+        note_read(job)
         erasure.note_fetched(job)
         return Response(response_of(job))
 
@@ -143,28 +146,5 @@ def found(view: ClientView, response_id: Any, param: str) -> Job:
     raise RequestRejected(f"Response with id '{response_id[:100]}' not found.", param=param, status=404)
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
-class ResponseEvents(Events):
-    """The events of a response, which name their kind beside the data and have no end but the last of them."""
-
-    def answer(self, job: Job) -> bytes:
-        return b"".join(map(_named, self.chunks_of(job)))
-
-    def failure(self, refusal: Refusal) -> bytes | None:
-        error = refusal.body()["error"]
-        told = {"type": "error", "code": error["code"], "message": error["message"], "param": error["param"]}
-        return _named({**told, "sequence_number": 0})
-
-
-def _named(told: Mapping[str, Any]) -> bytes:
-    return f"event: {told['type']}\n".encode() + event(told)
-
-
 def _shape(body: Mapping[str, Any]) -> Shape:
-    return ResponseEvents(_events_of) if body.get("stream") else Whole(response_of)
-
-
-def _events_of(job: Job) -> Iterator[Mapping[str, Any]]:
-    response = response_of(job)
-    yield from opening(response)
-    yield from closing(response)
+    return ResponseEvents() if body.get("stream") else Whole(response_of)
