@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from config.command_line.endings import Refused, Unreachable
 from config.command_line.profiles import Server, server_of
+from config.command_line.proxies import proxy_of
 from config.command_line.terminal import Terminal
 
 PAGE = 100
@@ -21,6 +22,10 @@ TIMEOUT_SECONDS = 30.0
 # Bursar did nothing and says so, or cannot say; what is repeatable is repeated.
 AGAIN = frozenset({429, 502, 503, 504})
 _SLOWEST_SECONDS = 8.0
+
+
+# What is sent: nothing, a JSON value, or bytes that are made anew each time that they are sent, with their length.
+Sent = Callable[[], Iterable[bytes]]
 
 
 class Answer:
@@ -35,12 +40,16 @@ class Answer:
 
 
 class Api:
-    """The API of one Bursar, for one key. Threads may share it: each has a connection of its own."""
+    """The API of one Bursar, for one key. Threads may share it: each has a connection of its own.
+
+    Paths are below /api/v1, or begin with a slash.
+    """
 
     def __init__(self, server: Server, terminal: Terminal, *, patience: float = 30.0):
         parts = urlsplit(server.url)
         self.address, self._root = server.url, parts.path
         self._host, self._is_secure = parts.netloc, parts.scheme == "https"
+        self._proxy = proxy_of(server.url)
         self._key, self._terminal, self.patience = server.key, terminal, patience
         self._own = threading.local()
 
@@ -57,10 +66,23 @@ class Api:
         """The JSON of an answer. Raises Refused, and Unreachable."""
         return self._ask("GET", _with(path, query)).json()
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None, repeatable: bool = False) -> Any:
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        repeatable: bool = False,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
         """The same for a POST; with an idempotency key, or if it may be, it is repeated until it is answered."""
-        headers = {"Idempotency-Key": key} if key else {}
-        return self._ask("POST", path, body, headers, repeatable=repeatable or key is not None).json()
+        heads = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
+        return self._ask("POST", path, body, heads, repeatable=repeatable or key is not None).json()
+
+    def upload(self, path: str, body: Sent, *, length: int, content_type: str) -> Any:
+        """The JSON of the answer to bytes that are read while they are sent; a repetition may leave a second copy."""
+        headers = {"Content-Type": content_type, "Content-Length": str(length)}
+        return self._ask("POST", path, body, headers).json()
 
     def patch(self, path: str, body: Any) -> Any:
         return self._ask("PATCH", path, body).json()
@@ -116,7 +138,8 @@ class Api:
                 answer = self._exchange(method, path, body, headers, is_streamed=is_streamed)
             except (OSError, HTTPException) as error:
                 self._disconnect()
-                problem = Unreachable(f"{self.address} does not answer: {_said(error)}")
+                by = f" by the proxy {self._proxy.host}:{self._proxy.port}" if self._proxy else ""
+                problem = Unreachable(f"{self.address} does not answer{by}: {_said(error)}")
                 problem.__cause__ = error
                 is_again = repeatable and not isinstance(error, ssl.SSLCertVerificationError)
             else:
@@ -135,15 +158,18 @@ class Api:
     def _exchange(
         self, method: str, path: str, body: Any, headers: dict[str, str], *, is_streamed: bool
     ) -> Answer | HTTPResponse:
-        sent = None if body is None else json.dumps(body).encode()
         connection: HTTPConnection | None = getattr(self._own, "connection", None)
         if connection is None:
-            kind = HTTPSConnection if self._is_secure else HTTPConnection
-            connection = self._own.connection = kind(self._host, timeout=TIMEOUT_SECONDS)
+            connection = self._own.connection = self._connect()
         heads = {"Authorization": f"Bearer {self._key}", "Accept": "*/*", "User-Agent": "bursar-cli", **headers}
-        if sent is not None:
+        sent: Any = body() if callable(body) else None if body is None else json.dumps(body).encode()
+        if isinstance(sent, bytes):
             heads["Content-Type"] = "application/json"
-        connection.request(method, f"{self._root}/api/v1/{path}", body=sent, headers=heads)
+        target = f"{self._root}{path}" if path.startswith("/") else f"{self._root}/api/v1/{path}"
+        if self._proxy and not self._is_secure:
+            target = f"http://{self._host}{target}"
+            heads.update(self._proxy.headers)
+        connection.request(method, target, body=sent, headers=heads)
         response = connection.getresponse()
         if is_streamed and response.status < 300:
             return response
@@ -151,6 +177,17 @@ class Api:
         if response.will_close:
             self._disconnect()
         return answer
+
+    def _connect(self) -> HTTPConnection:
+        """A connection that is opened with the first request: to Bursar, or to the proxy on the way to it."""
+        kind = HTTPSConnection if self._is_secure else HTTPConnection
+        if self._proxy is None:
+            return kind(self._host, timeout=TIMEOUT_SECONDS)
+        connection = kind(self._proxy.host, self._proxy.port, timeout=TIMEOUT_SECONDS)
+        if self._is_secure:
+            # What the proxy is told is the host alone: the request goes through it encrypted.
+            connection.set_tunnel(self._host, headers=self._proxy.headers)
+        return connection
 
     def _problem(self, answer: Answer | HTTPResponse) -> tuple[Refused | Unreachable, float | None, bool]:
         """What an error answer is, how long it says to wait, and whether the same request is under way."""
@@ -162,6 +199,9 @@ class Api:
             problem = answer.json()
         except ValueError:
             problem = None
+        if isinstance(problem, dict) and isinstance(problem.get("error"), dict):
+            # Below /v1 in the provider's envelope.
+            problem = {**problem["error"], "detail": problem["error"].get("message")}
         if not isinstance(problem, dict):
             problem = {"detail": f"{self.address} answers with HTTP {answer.status}, and not as Bursar does."}
         told = answer.headers.get("Retry-After", "")

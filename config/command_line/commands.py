@@ -15,6 +15,7 @@ FORMATS = ("csv", "parquet", "focus", "focus-parquet")
 SCOPES = ("organization", "team", "project", "member", "key")
 MEASURES = ("usd", "tokens", "output_tokens", "reasoning_tokens", "jobs")
 WINDOWS = ("day", "week", "month")
+BATCH_ACTIONS = ("run", "preview", "watch", "show", "list", "cancel")
 
 
 class Command(NamedTuple):
@@ -36,6 +37,23 @@ def _submit(parser: ArgumentParser) -> None:
     what.add_argument("-f", "--file", metavar="FILE", help="a file that has the prompt")
     what.add_argument("--jsonl", metavar="FILE", help="one job a line; - for stdin")
     what.add_argument("-o", "--output", metavar="FILE", help="where answers go: a text, with --jsonl a line a job")
+    _job(parser)
+    how = parser.add_argument_group("how")
+    how.add_argument("--wait", action="store_true", default=None, help="wait for the answer")
+    how.add_argument("--no-wait", action="store_false", dest="wait", help="print the id and be done")
+    how.add_argument("--idempotency-key", metavar="KEY", help="the same key again gives the same job")
+    how.add_argument("--run", metavar="NAME", default="", help="with --jsonl: another name runs the same lines anew")
+    how.add_argument("--parallel", type=int, default=8, metavar="N", help="requests at once with --jsonl; default 8")
+
+
+def _estimate(parser: ArgumentParser) -> None:
+    parser.add_argument("prompt", nargs="?", help="the prompt; - reads it from stdin")
+    parser.add_argument("-f", "--file", metavar="FILE", help="a file that has the prompt")
+    _job(parser)
+
+
+def _job(parser: ArgumentParser) -> None:
+    """What a job may be given."""
     job = parser.add_argument_group("the job")
     job.add_argument("-m", "--model", default=os.environ.get("BURSAR_MODEL"), help="default: BURSAR_MODEL")
     job.add_argument("--max-tokens", type=int, metavar="N", help="cap of reasoning and answer together")
@@ -45,12 +63,9 @@ def _submit(parser: ArgumentParser) -> None:
     job.add_argument("--deadline", metavar="INSTANT", help="fail if it has not started by then: 2030-01-31T12:00Z, +2h")
     job.add_argument("--service-tier", metavar="TIER", help="standard, flex, priority")
     job.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="to find it by; repeat it")
-    how = parser.add_argument_group("how")
-    how.add_argument("--wait", action="store_true", default=None, help="wait for the answer")
-    how.add_argument("--no-wait", action="store_false", dest="wait", help="print the id and be done")
-    how.add_argument("--idempotency-key", metavar="KEY", help="the same key again gives the same job")
-    how.add_argument("--run", metavar="NAME", default="", help="with --jsonl: another name runs the same lines anew")
-    how.add_argument("--parallel", type=int, default=8, metavar="N", help="requests at once with --jsonl; default 8")
+    job.add_argument(
+        "--ignore-advice", action="append", default=[], metavar="RULE", help="advice that is not wanted; repeat it"
+    )
 
 
 def _watch(parser: ArgumentParser) -> None:
@@ -125,6 +140,42 @@ def _export(parser: ArgumentParser) -> None:
     _period(parser)
 
 
+def _batch(parser: ArgumentParser) -> None:
+    parser.add_argument("action", choices=BATCH_ACTIONS)
+    parser.add_argument("target", nargs="?", metavar="FILE|ID", help="the file to run or preview; else a batch")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the answers go")
+    parser.add_argument("--errors", metavar="FILE", help="where unanswered lines go; default: OUTPUT.errors")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    new = parser.add_argument_group("a new batch")
+    new.add_argument("--window", default="24h", help="when what has not started expires: 1h to 7d; default 24h")
+    new.add_argument("--max-cost", metavar="USD", help="the batch never comes to more")
+    new.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="to know it by; repeat it")
+    new.add_argument("--run", metavar="NAME", default="", help="another name runs the same file anew")
+    new.add_argument("--wait", action="store_true", default=None, help="wait for its end")
+    new.add_argument("--no-wait", action="store_false", dest="wait", help="print the id and be done")
+    parser.add_argument("--limit", type=int, default=20, help="list as many at most; default 20")
+
+
+def _compare(parser: ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the body of a comparison as JSON; - for stdin")
+    what = parser.add_argument_group("what to compare")
+    what.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="what is asked; repeat it")
+    what.add_argument(
+        *("-m", "--model"), action="append", default=[], help="MODEL, MODEL,effort=low or MODEL,cap=300; repeat it"
+    )
+    what.add_argument("--wording", metavar="TEXT", help="each of them once more with this added to the prompt")
+    what.add_argument("--times", type=int, metavar="N", help="runs of each; default 1")
+    what.add_argument("--max-cost", metavar="USD", help="all calls together never come to more")
+    what.add_argument("--baseline", metavar="NAME", help="the variant that savings are against; default: the first")
+    what.add_argument("--name", help="to find it by")
+    how = parser.add_argument_group("how")
+    how.add_argument("-o", "--output", metavar="FILE", help="where the runs go, as CSV")
+    how.add_argument("--force", action="store_true", help="replace a file that is there")
+    how.add_argument("--wait", action="store_true", default=None, help="wait for its end")
+    how.add_argument("--no-wait", action="store_false", dest="wait", help="print the id and be done")
+    how.add_argument("--idempotency-key", metavar="KEY", help="the same key again gives the same comparison")
+
+
 def _completion(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh"))
 
@@ -150,6 +201,11 @@ nothing else. With -o, the same command again goes on where it was stopped: what
 again, and what has ended is kept. Refused lines are tried again.
 
 Ctrl-C leaves the jobs running. Waits by default where stdout is a terminal, and with --jsonl -o FILE."""
+_ESTIMATE_EXAMPLES = """examples:
+  bursar estimate -m o1-mini "Write a script that transposes a matrix." --max-tokens 5000
+  bursar estimate -m o1 -f question.txt --json | jq .advice
+
+Nothing is run, made or held. Takes what `bursar submit` takes of one job."""
 _WATCH_EXAMPLES = """examples:
   bursar watch 0192428f-7f3b-7c6e-9d0a-5b8c3e1f2a4d
   bursar watch --json | jq -r .output_text
@@ -193,6 +249,25 @@ _EXPORT_EXAMPLES = """examples:
   bursar export -o november.csv --from 2026-11-01 --to 2026-12-01
   bursar export --format focus | gzip > focus.csv.gz
   bursar export --format parquet -o november.parquet --force"""
+_BATCH_EXAMPLES = """examples:
+  bursar batch preview requests.jsonl
+  bursar batch run requests.jsonl -o answers.jsonl --max-cost 25
+  bursar batch run requests.jsonl --window 7d --no-wait
+  bursar batch watch batch_019ab3c17e0a7aa18b672d7f0ce1a222 -o answers.jsonl
+  bursar batch list
+  bursar batch show batch_019ab3c17e0a7aa18b672d7f0ce1a222 --json
+  bursar batch cancel batch_019ab3c17e0a7aa18b672d7f0ce1a222
+
+A line of the file has `custom_id`, `method`, `url` and `body`, as for the provider's batches. The same command again
+goes on with the batch that it made. Waits by default where stdout is a terminal, and with -o FILE; Ctrl-C leaves the
+batch running."""
+_COMPARE_EXAMPLES = """examples:
+  bursar compare --prompt "Transpose this matrix: ..." -m o1-preview -m o1-preview,cap=300 -m o1-mini --max-cost 4
+  bursar compare --prompt "..." -m o3,effort=low -m o3,effort=high --times 5 --max-cost 10 -o runs.csv
+  bursar compare comparison.json --json | jq '.variants[] | [.name, .saving.per_thousand_calls_usd]'
+
+A call is made only while what it can cost at most fits below --max-cost; what does not fit is not run. Waits by default
+where stdout is a terminal, and with -o FILE; Ctrl-C leaves the comparison running."""
 _COMPLETION_EXAMPLES = """examples:
   bursar completion bash > ~/.local/share/bash-completion/completions/bursar
   bursar completion zsh > "${fpath[1]}/_bursar\""""
@@ -201,6 +276,9 @@ _COMPLETION_EXAMPLES = """examples:
 COMMANDS = {
     "login": Command("login", "note the address and the API key of a Bursar", _login, _LOGIN_EXAMPLES),
     "submit": Command("submit", "run a prompt, or every line of a file", _submit, _SUBMIT_EXAMPLES),
+    "estimate": Command("estimate", "what a prompt would cost, before it is run", _estimate, _ESTIMATE_EXAMPLES),
+    "batch": Command("batch", "run a file of requests as one batch", _batch, _BATCH_EXAMPLES),
+    "compare": Command("compare", "compare models, efforts, caps and wordings", _compare, _COMPARE_EXAMPLES),
     "watch": Command("watch", "wait for jobs, and show how they end", _watch, _WATCH_EXAMPLES),
     "list": Command("listing", "list the project's jobs", _list_jobs, _LIST_EXAMPLES),
     "show": Command("show", "look at a job and its answer", _show, _SHOW_EXAMPLES),

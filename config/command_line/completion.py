@@ -24,15 +24,17 @@ complete -o filenames -F _bursar bursar
 """
 _ZSH = """#compdef bursar
 _bursar() {{
-    local -a commands
+    local -a known
     local command="" part
-    commands=({described})
-    for part in ${{words[2,CURRENT-1]}}; do
-        if (( ${{commands[(I)$part:*]}} )); then command=$part; break; fi
+    known=({described})
+    for part in "${{(@)words[2,CURRENT-1]}}"; do
+        case "$part" in
+            {alternatives}) command=$part; break ;;
+        esac
     done
     case "$command" in
 {cases}
-        *) _describe command commands; compadd -- {options} ;;
+        *) _describe command known; compadd -- {options} ;;
     esac
 }}
 if [ "$funcstack[1]" = "_bursar" ]; then _bursar "$@"; else compdef _bursar bursar; fi
@@ -48,10 +50,15 @@ def run(options: Namespace, terminal: Terminal) -> int:
         script = _BASH.format(alternatives="|".join(words), cases=cases, top=" ".join([*words, *top]))
     else:
         cases = "\n".join(f"        {name}) compadd -- {' '.join(known)}; _files ;;" for name, known in words.items())
-        described = " ".join(f'"{name}:{command.about}"' for name, command in COMMANDS.items())
-        script = _ZSH.format(described=described, cases=cases, options=" ".join(top))
+        described = " ".join(_quoted(f"{name}:{command.about}") for name, command in COMMANDS.items())
+        script = _ZSH.format(alternatives="|".join(words), described=described, cases=cases, options=" ".join(top))
     terminal.data(script.rstrip("\n"))
     return Ending.OK
+
+
+def _quoted(text: str) -> str:
+    """One word of a shell, whatever is in it."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _words(parser: ArgumentParser) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from config.command_line import submission_files
+from config.command_line.advice import tell_advice
 from config.command_line.api import Api, connect
 from config.command_line.endings import Ending, Interrupted, UsageError
 from config.command_line.jobs import answer_of, tell_end
@@ -30,10 +31,15 @@ def run(options: Namespace, terminal: Terminal) -> int:
         if not 1 <= options.parallel <= 64:
             raise UsageError("--parallel is between 1 and 64.")
         return submission_files.run(options, terminal, defaults_of(options))
-    body = {**defaults_of(options), "prompt": _prompt(options)}
+    body = body_of(options)
     if "model" not in body:
         raise UsageError(NEEDED)
     return _run_one(options, terminal, body)
+
+
+def body_of(options: Namespace) -> dict[str, Any]:
+    """The body of a job with one prompt. Raises UsageError."""
+    return {**defaults_of(options), "prompt": _prompt(options)}
 
 
 def defaults_of(options: Namespace) -> dict[str, Any]:
@@ -47,6 +53,7 @@ def defaults_of(options: Namespace) -> dict[str, Any]:
         "deadline": options.deadline and instant(options.deadline, "--deadline"),
         "service_tier": options.service_tier,
         "metadata": pairs(options.metadata) or None,
+        "ignore_advice": options.ignore_advice or None,
     }
     return {name: value for name, value in given.items() if value is not None and value != ""}
 
@@ -75,6 +82,7 @@ def _run_one(options: Namespace, terminal: Terminal, body: dict[str, Any]) -> in
                 f"Stopped while submitting. The same command with --idempotency-key {key} finds the job."
             ) from None
         terminal.say(f"{job['id']} queued; it can cost {job['bound']['cost_usd']} USD at most")
+        tell_advice(terminal, job.get("advice", []), body["prompt"])
         if not waits:
             if terminal.is_json:
                 terminal.json(job)

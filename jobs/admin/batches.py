@@ -11,7 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.admin.base import Act, Capability, Place, ProjectFilter, ReadOnlyAdmin, badge, link
-from billing.admin.money import tokens_column, usd_column
+from billing.admin.money import cost_columns, tokens_column, usd_column
 from jobs.batches.errors import BatchNotCancellable
 from jobs.batches.moving import cancel
 from jobs.batches.states import BatchStatus, LineStatus
@@ -60,14 +60,22 @@ class BatchAdmin(ReadOnlyAdmin):
         ("Lines", {"fields": ("model", "total", "completed", "failed", "expired", "cancelled", "priority")}),
         ("Files", {"fields": ("reads", "output", "without")}),
         (
+            "At the provider",
+            {
+                "fields": (
+                    "at_provider",
+                    "there",
+                    "answered_at_provider",
+                    usd_column("saved_usd", "saved against the standard price"),
+                )
+            },
+        ),
+        (
             "Cost",
             {
                 "fields": (
-                    usd_column("total_usd", "total"),
-                    usd_column("input_usd", "uncached input"),
-                    usd_column("cached_input_usd", "cached input"),
-                    usd_column("output_usd", "visible output"),
-                    usd_column("reasoning_usd", "reasoning"),
+                    *cost_columns(),
+                    usd_column("max_cost_usd", "its maker's maximum"),
                     tokens_column("input_tokens"),
                     tokens_column("output_tokens"),
                     tokens_column("reasoning_tokens"),
@@ -129,8 +137,9 @@ class BatchAdmin(ReadOnlyAdmin):
 
     @admin.display(description="faults of the file")
     def faults(self, batch: Batch) -> object:
-        told = [(one["line"] or "–", one["code"], one["message"]) for one in batch.errors[:MOST_LISTED]]
-        return format_html_join("", "<div>line {}: {}: {}</div>", told) or "–"
+        # Their words may quote what was asked, and are for the API's callers.
+        told = [(one["line"] or "–", one["code"]) for one in batch.errors[:MOST_LISTED]]
+        return format_html_join("", "<div>line {}: {}</div>", told) or "–"
 
     @admin.display(description="lines without an answer")
     def unanswered(self, batch: Batch) -> object:
@@ -141,6 +150,21 @@ class BatchAdmin(ReadOnlyAdmin):
             job = link(reverse("admin:jobs_job_change", args=[line.job_id]), "job") if line.job_id else "no job"
             told.append((line.number, job, line.get_status_display(), error.get("code") or "–"))
         return format_html_join("", "<div>line {} ({}): {}, {}</div>", told) or "–"
+
+    @admin.display(description="batches there")
+    def there(self, batch: Batch) -> object:
+        """Each by the provider's own id, the latest first."""
+        rows = batch.provider_batches.order_by("-id")[:MOST_LISTED]
+        told = [
+            (
+                row.provider_id or "no id yet",
+                f"{row.size:,} lines",
+                row.provider_status or row.get_status_display().lower(),
+                f", {row.error_code}" if row.error_code else "",
+            )
+            for row in rows
+        ]
+        return format_html_join("", "<div><code>{}</code>: {}, {}{}</div>", told) or "–"
 
     @admin.display(description="requests")
     def reads(self, batch: Batch) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from django.db import transaction
@@ -9,6 +10,7 @@ from django.db import transaction
 from accounts.models import ApiKey
 from billing.clock import database_now
 from jobs.batches import files
+from jobs.batches.at_provider import choice
 from jobs.batches.lines import ENDPOINT
 from jobs.batches.states import Purpose
 from jobs.models import Batch, File
@@ -29,8 +31,14 @@ def create(
     completion_window: str,
     metadata: dict[str, str] | None,
     output_expires_after: timedelta | None = None,
+    max_cost_usd: Decimal | None = None,
+    at_provider: bool | None = None,
 ) -> Batch:
-    """The batch, to be validated. Raises RequestRejected, as the provider would refuse it."""
+    """The batch, to be validated. `max_cost_usd`: it never comes to more. Raises RequestRejected, as the provider would
+    refuse it.
+
+    `at_provider`: whether its lines may be sent through the provider's batch endpoint; None: where the project allows.
+    """
     if endpoint != ENDPOINT:
         message = f"Invalid value: '{endpoint[:64]}'. Supported values are: '{ENDPOINT}'."
         raise RequestRejected(message, code="invalid_value", param="endpoint")
@@ -44,10 +52,29 @@ def create(
         completion_window=completion_window,
         output_expires_after=output_expires_after or files.KEPT_FOR,
         metadata=metadata,
+        at_provider=_at_provider(api_key, window, wanted=at_provider),
         priority=PRIORITY,
+        max_cost_usd=max_cost_usd,
         created_at=now,
         expires_at=now + window,
     )
+
+
+def _at_provider(api_key: ApiKey, window: timedelta, *, wanted: bool | None) -> bool:
+    """Whether its lines may go there. Raises RequestRejected where they are to, and may not."""
+    if wanted is False:
+        return False
+    is_allowed, is_long_enough = choice.may_run_there(api_key.project), window >= choice.WINDOW
+    if wanted and not is_allowed:
+        message = (
+            "The project does not allow batches at the provider. Its administrators can, where its content is kept "
+            "for a day or longer."
+        )
+        raise RequestRejected(message, code="at_provider_not_allowed", param="bursar.at_provider")
+    if wanted and not is_long_enough:
+        message = "The provider takes 24 hours for a batch: send a completion_window of '24h' or longer."
+        raise RequestRejected(message, code="invalid_value", param="completion_window")
+    return is_allowed and is_long_enough
 
 
 def input_file(api_key: ApiKey, file_id: UUID, *, lock: bool = True) -> File:

@@ -1,16 +1,14 @@
 """How a batch ends: what has not started is withdrawn, what ran is waited for, and the answers are written in order."""
 
-from datetime import timedelta
-
 from billing.clock import database_now
 from jobs.batches import files, results
 from jobs.batches.moving import move_batch
-from jobs.batches.noting import end_waiting
+from jobs.batches.noting import delete_some, end_waiting
 from jobs.batches.refusals import CANCELLED, EXPIRED
 from jobs.batches.states import BatchStatus, FileStatus, LineStatus, Purpose
+from jobs.cancellation import withdraw_all
 from jobs.models import Batch, BatchLine, File, Job
 from jobs.states import JobStatus
-from jobs.transitions import move_jobs
 
 JOBS_AT_ONCE = 500
 # Lines that are read at a time, and what one step writes at most.
@@ -24,16 +22,7 @@ def withdraw(batch: Batch) -> bool:
     waiting = end_waiting(batch, LineStatus.CANCELLED, CANCELLED)
     queued = Job.objects.filter(batch_line__batch=batch, batch_line__status=LineStatus.FED, status=JobStatus.QUEUED)
     ids = list(queued.values_list("pk", flat=True)[:JOBS_AT_ONCE])
-    # The dispatcher may be first: then the job runs, is billed, and is waited for.
-    withdrawn = move_jobs(
-        ids,
-        to=JobStatus.CANCELLED,
-        come_from=JobStatus.QUEUED,
-        finished_at=database_now(),
-        waiting_on=None,
-        run_after=None,
-    )
-    return bool(waiting or withdrawn)
+    return bool(waiting or withdraw_all(ids))
 
 
 def expire(batch: Batch) -> bool:
@@ -46,11 +35,15 @@ def has_ended(batch: Batch) -> bool:
     return not batch.lines.filter(status__in=(LineStatus.WAITING, LineStatus.FED)).exists()
 
 
-def drop(batch: Batch) -> None:
-    """Ends a batch that was cancelled before it was validated: nothing of it has run, and there is nothing to write."""
-    batch.lines.all().delete()
+def drop(batch: Batch) -> bool:
+    """Ends a batch that was cancelled before it was validated: nothing of it has run, and there is nothing to write.
+    Whether there are more of its lines to be deleted first.
+    """
+    if delete_some(batch):
+        return True
     counts = dict.fromkeys(("total", "completed", "failed", "expired", "cancelled"), 0)
     move_batch(batch.pk, to=BatchStatus.CANCELLED, come_from=[BatchStatus.CANCELLING], **counts)
+    return False
 
 
 def write(batch: Batch) -> bool:
@@ -103,8 +96,8 @@ def _append(batch: Batch, file: File | None, kind: str, data: bytes) -> File:
 
 
 def _finish(batch: Batch) -> None:
+    kept = files.lifetime_in(batch.project, batch.output_expires_after)
     for file in filter(None, (batch.output_file, batch.error_file)):
-        kept: timedelta = batch.output_expires_after
         file.status, file.expires_at = FileStatus.PROCESSED, database_now() + kept
         file.save(update_fields=["status", "expires_at"])
     files_of = {"output_file": batch.output_file, "error_file": batch.error_file, "written_lines": batch.written_lines}

@@ -9,11 +9,13 @@ from accounts.errors import DomainError
 from accounts.models import ApiKey
 from billing.clock import nearly_now
 from jobs.batches import files
+from jobs.batches.ceiling import room_of
 from jobs.batches.lines import read_request
 from jobs.batches.noting import Noted, end_waiting, note
-from jobs.batches.refusals import INTERNAL, KEY_OVER, refused
+from jobs.batches.refusals import COST_LIMIT, INTERNAL, KEY_OVER, refused
 from jobs.batches.states import LineStatus
-from jobs.errors import BacklogFull
+from jobs.ceilings import Room
+from jobs.errors import BacklogFull, MaxCostTooSmall
 from jobs.models import Batch, BatchLine
 from jobs.states import JobStatus
 from jobs.submission import submit
@@ -36,12 +38,12 @@ def feed(batch: Batch) -> bool:
         return False
     first, last = lines[0], lines[-1]
     text = files.read(batch.input_file, first.position, last.position + last.length - first.position)
-    done, is_full = [], False
+    room, done, is_full = room_of(batch), [], False
     for line in lines:
         begin = line.position - first.position
         try:
-            done.append(_submit(batch, key, line, text[begin : begin + line.length]))
-        except BacklogFull:
+            done.append(submit_line(batch, key, line, text[begin : begin + line.length], room))
+        except (BacklogFull, MaxCostTooSmall):
             is_full = True
             break
     note(batch, done, come_from=LineStatus.WAITING)
@@ -57,19 +59,26 @@ def _next(batch: Batch) -> list[BatchLine]:
     return near or waiting[:1]
 
 
-def _submit(batch: Batch, key: ApiKey, line: BatchLine, text: bytes) -> Noted:
-    """What becomes of one line. Raises BacklogFull, and what the database raises."""
+def submit_line(batch: Batch, key: ApiKey, line: BatchLine, text: bytes, room: Room) -> Noted:
+    """What becomes of one line. Raises BacklogFull, MaxCostTooSmall where it waits until jobs under way have ended and
+    cost less than they might, and what the database raises.
+    """
     try:
         wanted = read_request(text).submission(
-            batch_id=batch.public_id, priority=batch.priority, deadline=batch.expires_at
+            batch_id=batch.public_id, priority=batch.priority, deadline=batch.expires_at, max_cost_usd=room.usd
         )
         job = submit(key, wanted)
     except (BacklogFull, DatabaseError):
         raise
+    except MaxCostTooSmall:
+        if room.may_grow:
+            raise
+        return Noted(line.pk, LineStatus.FAILED, error=COST_LIMIT)
     except DomainError as error:
         return Noted(line.pk, LineStatus.FAILED, error=refused(error))
     except Exception:
         # One line that nobody expected does not keep the others from being answered.
         logger.exception("line %d of %s could not be submitted", line.number, batch.pk)
         return Noted(line.pk, LineStatus.FAILED, error=INTERNAL)
+    room.take(job.bound_usd)
     return Noted(line.pk, LineStatus.FED, job.pk)

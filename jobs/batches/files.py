@@ -5,7 +5,7 @@ written is nobody's to see; one whose writer died is erased later.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -17,7 +17,8 @@ from accounts.models import ApiKey, Project
 from billing.clock import database_now
 from jobs.batches.errors import FileInUse, FileTooLarge
 from jobs.batches.states import BATCH_ACTIVE, FileStatus, Purpose
-from jobs.models import Batch, File, FileChunk
+from jobs.erasure import kept_for
+from jobs.models import Batch, File, FileChunk, ProviderBatch
 
 CHUNK_BYTES = 256 * 1024
 # As the provider keeps files of batches, where nothing else is said.
@@ -51,16 +52,23 @@ class Upload:
             append(self.file, bytes(self._pending[:CHUNK_BYTES]))
             del self._pending[:CHUNK_BYTES]
 
-    def finish(self, purpose: Purpose, expires_at: datetime | None) -> File:
-        """The file, whole, and from now on to be seen."""
+    def finish(self, purpose: Purpose, lifetime: timedelta) -> File:
+        """The file, whole, and from now on to be seen, for so long at most."""
         append(self.file, bytes(self._pending))
-        self.file.status, self.file.purpose, self.file.expires_at = FileStatus.PROCESSED, purpose, expires_at
+        self.file.status, self.file.purpose = FileStatus.PROCESSED, purpose
+        self.file.expires_at = self.file.created_at + lifetime_in(self.file.project, lifetime)
         self.file.save(update_fields=["status", "purpose", "expires_at", "bytes"])
         return self.file
 
     def give_up(self) -> None:
         """Erases what has come."""
         self.file.delete()
+
+
+def lifetime_in(project: Project, wanted: timedelta) -> timedelta:
+    """How long a file of a project is kept where somebody wants it so long: content is kept no longer than others."""
+    kept = kept_for(project)
+    return wanted if kept is None else min(wanted, kept)
 
 
 def check_size(length: int) -> None:
@@ -126,9 +134,13 @@ def erase_old() -> int:
     expired = Q(status=FileStatus.PROCESSED, expires_at__lte=now)
     # What a batch writes is as young as its last piece of work, and is not given up.
     given_up = Q(status=FileStatus.WRITING, purpose=Purpose.BATCH, created_at__lte=now - UPLOAD_GIVEN_UP_AFTER)
+    # Of what was fetched from the provider, what nobody reads: who fetched it has died.
+    orphaned = Q(status=FileStatus.WRITING, purpose=Purpose.FETCHED, created_at__lte=now - UPLOAD_GIVEN_UP_AFTER)
+    for column in ("answers", "refusals"):
+        orphaned &= ~Q(pk__in=ProviderBatch.objects.filter(**{f"{column}__isnull": False}).values(column))
     in_use = Batch.objects.filter(status__in=BATCH_ACTIVE).values("input_file")
     erased = 0
-    for file in File.objects.filter(expired | given_up).exclude(pk__in=in_use).order_by("id")[:100]:
+    for file in File.objects.filter(expired | given_up | orphaned).exclude(pk__in=in_use).order_by("id")[:100]:
         if _erase_in_pieces(file):
             erased += 1
     return erased

@@ -8,6 +8,7 @@ from typing import Any
 from jobs.batches import refusals
 from jobs.batches.noting import Noted, note
 from jobs.batches.states import LineStatus
+from jobs.errors import MaxCostTooSmall
 from jobs.models import Batch, BatchLine, Job
 from jobs.responses import tokens_of
 from jobs.states import JOB_FINAL, JobStatus
@@ -42,6 +43,8 @@ def _outcome(job: Job) -> tuple[LineStatus, dict[str, Any] | None]:
             return LineStatus.CANCELLED, refusals.JOB_CANCELLED
         case _ if (job.error or {}).get("code") == "deadline_exceeded":
             return LineStatus.EXPIRED, refusals.EXPIRED
+        case _ if (job.error or {}).get("code") == MaxCostTooSmall.code:
+            return LineStatus.FAILED, refusals.COST_LIMIT  # a price has risen since its bound was taken of the ceiling
         case _:
             return LineStatus.FAILED, refusals.failed(job)
 

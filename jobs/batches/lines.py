@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from accounts.api.json_body import MalformedJson, parse, plain
@@ -20,6 +21,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MEMBERS = frozenset({"custom_id", "method", "url", "body"})
 # What the provider calls the tier that has no name here.
 STANDARD_TIERS = ("auto", "default")
+TIERS = {tier.value: tier for tier in ServiceTier if tier is not ServiceTier.BATCH} | dict.fromkeys(
+    STANDARD_TIERS, ServiceTier.STANDARD
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,19 @@ class Request:
     prompt: PromptRequest
     service_tier: ServiceTier
 
-    def submission(self, *, batch_id: str, priority: int, deadline: datetime) -> Submission:
-        """The job that it becomes, found again by the metadata that its body has, by its batch and by its own id."""
+    def in_batch(self) -> "Request":
+        """The same for the provider's batch endpoint, whose price is the tier: it is not asked for."""
+        parameters = {name: value for name, value in self.prompt.parameters.items() if name != "service_tier"}
+        prompt = PromptRequest(self.prompt.model, self.prompt.messages, parameters)
+        return Request(self.custom_id, prompt, ServiceTier.BATCH)
+
+    def submission(
+        self, *, batch_id: str, priority: int, deadline: datetime, max_cost_usd: Decimal | None
+    ) -> Submission:
+        """The job that it becomes, found again by the metadata that its body has, by its batch and by its own id.
+
+        `max_cost_usd`: what its batch has left to spend; None: as much as the limits allow.
+        """
         parameters = {name: value for name, value in self.prompt.parameters.items() if name != "metadata"}
         own = {"batch_id": batch_id, "custom_id": self.custom_id}
         return Submission(
@@ -63,6 +78,8 @@ class Request:
             metadata={**(self.prompt.parameters.get("metadata") or {}), **own},
             priority=priority,
             service_tier=self.service_tier,
+            max_cost_usd=max_cost_usd,
+            is_held_to_its_bound=max_cost_usd is not None,
             deadline=deadline,
         )
 
@@ -145,11 +162,9 @@ def _prompt(body: dict[str, Any]) -> PromptRequest:
 
 
 def _tier(name: Any) -> ServiceTier:
-    tiers = {tier.value: tier for tier in ServiceTier if tier is not ServiceTier.BATCH}
-    tiers |= dict.fromkeys(STANDARD_TIERS, ServiceTier.STANDARD)
     if name is None:
         return ServiceTier.STANDARD
-    if not isinstance(name, str) or name not in tiers:
-        message = f"Invalid 'service_tier': {json.dumps(name)[:64]}. Leave it out, or send one of {', '.join(tiers)}."
+    if not isinstance(name, str) or name not in TIERS:
+        message = f"Invalid 'service_tier': {json.dumps(name)[:64]}. Leave it out, or send one of {', '.join(TIERS)}."
         raise RequestRejected(message, code="invalid_value", param="service_tier")
-    return tiers[name]
+    return TIERS[name]

@@ -5,12 +5,11 @@ from typing import Any
 
 from accounts.errors import DomainError
 from billing.errors import LimitTooSmall, UnknownPrice
-from jobs.errors import MaxCostTooSmall, RateLimitUnknown, RequestTooLarge
+from jobs.errors import RateLimitUnknown, RequestTooLarge
 from jobs.models import Job
 from jobs.validation import RequestRejected
 
 _STATUS: Mapping[type[DomainError], int] = {
-    MaxCostTooSmall: 400,
     RateLimitUnknown: 403,
     RequestTooLarge: 400,
     UnknownPrice: 400,
@@ -32,6 +31,11 @@ def unanswered(code: str, message: str) -> dict[str, Any]:
 EXPIRED = unanswered("batch_expired", "The completion window ended before this request had started.")
 CANCELLED = unanswered("batch_cancelled", "The batch was cancelled before this request had started.")
 JOB_CANCELLED = unanswered("job_cancelled", "The job of this request was cancelled before it had started.")
+ERASED = unanswered("content_erased", "What was said of this request was erased before the file was written.")
+COST_LIMIT = unanswered(
+    "batch_cost_limit_reached",
+    "This request was not run: with it, the batch could have come to more than its X-Max-Cost-USD.",
+)
 IN_DOUBT = unanswered(
     "outcome_unknown",
     "The answer was lost on its way, and what the provider billed is not known. The job says what comes of it.",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from jobs.batches.refusals import ERASED
 from jobs.front_door.answers import completion_of
 from jobs.models import Attempt, BatchLine, Job
 from jobs.states import AttemptStatus
@@ -28,7 +29,7 @@ def output_line(line: BatchLine, attempt: Attempt | None) -> bytes:
 
 def error_line(line: BatchLine) -> bytes:
     """A line of the error file: the request was refused, or was not answered at all."""
-    error: dict[str, Any] = line.error or {}
+    error: dict[str, Any] = line.error or ERASED
     if "body" not in error:
         return _written(line, None, {"code": error.get("code"), "message": error.get("message")})
     request_id = f"req_{line.job_id.hex if line.job_id else _id_of(line)}"

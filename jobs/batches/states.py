@@ -6,6 +6,7 @@ from django.db import models
 class Purpose(models.TextChoices):
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"
+    FETCHED = "fetched"  # what the provider wrote; nobody sees it
 
 
 class FileStatus(models.TextChoices):
@@ -34,6 +35,15 @@ class LineStatus(models.TextChoices):
     CANCELLED = "cancelled"  # its batch, or its job alone, was cancelled before its call
 
 
+class ProviderBatchStatus(models.TextChoices):
+    FILLING = "filling"  # lines are held for it; nothing was sent
+    SENDING = "sending"  # its file and itself are on their way, and whether it is there may not be known
+    RUNNING = "running"  # the provider works on it, and its id there is known
+    ENDED = "ended"  # the provider has ended it; its files are to be fetched
+    SETTLING = "settling"  # what became of its lines is known, and booked line by line
+    CLOSED = "closed"  # all of them are booked
+
+
 BATCH_TRANSITIONS: dict[BatchStatus, set[BatchStatus]] = {
     BatchStatus.VALIDATING: {
         BatchStatus.IN_PROGRESS,  # every line is valid
@@ -55,6 +65,27 @@ BATCH_TRANSITIONS: dict[BatchStatus, set[BatchStatus]] = {
     BatchStatus.COMPLETED: set(),
     BatchStatus.EXPIRED: set(),
     BatchStatus.CANCELLED: set(),
+}
+PROVIDER_BATCH_TRANSITIONS: dict[ProviderBatchStatus, set[ProviderBatchStatus]] = {
+    ProviderBatchStatus.FILLING: {
+        ProviderBatchStatus.SENDING,  # it is full, or nothing more fits
+        ProviderBatchStatus.SETTLING,  # nobody wants it any more; nothing was sent
+    },
+    ProviderBatchStatus.SENDING: {
+        ProviderBatchStatus.RUNNING,  # the provider has told its id, or it was found there
+        ProviderBatchStatus.SETTLING,  # the provider refused it, or nobody wants it any more
+    },
+    ProviderBatchStatus.RUNNING: {
+        ProviderBatchStatus.ENDED,  # with answers perhaps
+        ProviderBatchStatus.SETTLING,  # it failed as a whole, or the provider does not know it any more
+    },
+    ProviderBatchStatus.ENDED: {
+        ProviderBatchStatus.SETTLING,  # its files are here, or not to be had any more
+    },
+    ProviderBatchStatus.SETTLING: {
+        ProviderBatchStatus.CLOSED,  # every line is booked
+    },
+    ProviderBatchStatus.CLOSED: set(),
 }
 BATCH_FINAL = frozenset(status for status, steps in BATCH_TRANSITIONS.items() if not steps)
 BATCH_ACTIVE = frozenset(BATCH_TRANSITIONS) - BATCH_FINAL

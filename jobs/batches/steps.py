@@ -4,9 +4,7 @@ Whoever is killed in the middle of a step leaves everything as it was before it.
 batch is locked, and the second goes on to another one.
 """
 
-import logging
 from collections.abc import Callable, Mapping
-from time import monotonic
 from uuid import UUID
 
 from django.db import transaction
@@ -15,37 +13,17 @@ from django.db.models.functions import Now
 
 from billing.clock import database_now
 from jobs.batches import ending, feeding, harvesting, validating
+from jobs.batches.at_provider import choice, holding
 from jobs.batches.moving import move_batch
 from jobs.batches.states import BATCH_ACTIVE, BatchStatus
 from jobs.crash_points import reach
 from jobs.models import Batch
-
-logger = logging.getLogger(__name__)
-
-# Of each second in which the beat asks for it: a thread of the control worker has other things to do as well.
-WORK_SECONDS = 0.8
+from jobs.stepping import WORK_SECONDS, work_in_turn
 
 
 def work(seconds: float = WORK_SECONDS) -> int:
     """Takes all batches further in turn, for so long at most; how many steps were made."""
-    give_up_at, steps = monotonic() + seconds, 0
-    due = active()
-    while due and monotonic() < give_up_at:
-        again = []
-        for batch_id in due:
-            if monotonic() >= give_up_at:
-                break
-            try:
-                more = step(batch_id)
-            except Exception:
-                # The others are worked on, and this one is tried again the next time.
-                logger.exception("a step of batch %s failed", batch_id)
-                continue
-            steps += 1
-            if more:
-                again.append(batch_id)
-        due = again
-    return steps
+    return work_in_turn(active(), step, seconds, of="batch")
 
 
 def active() -> list[UUID]:
@@ -72,7 +50,8 @@ def _go_on(batch: Batch) -> bool:
     more = harvesting.harvest(batch)
     now = database_now()
     if now < batch.expires_at:
-        more |= feeding.feed(batch)
+        prices = choice.prices_for(batch, now)
+        more |= feeding.feed(batch) if prices is None else holding.hold(batch, prices, now)
     else:
         more |= ending.expire(batch)
         harvesting.give_up_doubts(batch, batch.expires_at, now)
@@ -85,8 +64,7 @@ def _cancel(batch: Batch) -> bool:
     """Withdraws what has not started, waits for what has, and writes the answers of that."""
     assert batch.cancelling_at, "it is noted with the status"
     if batch.in_progress_at is None:
-        ending.drop(batch)
-        return False
+        return ending.drop(batch)
     more = ending.withdraw(batch) | harvesting.harvest(batch)
     harvesting.give_up_doubts(batch, batch.cancelling_at, database_now())
     return ending.write(batch) if ending.has_ended(batch) else more

@@ -8,9 +8,10 @@ from django.conf import settings
 
 from accounts.errors import DomainError
 from billing.clock import nearly_now
-from jobs import submission
+from jobs.batches.checking import Checker
 from jobs.batches.lines import LineFault, RawLine, Request, raw_lines, read_request
 from jobs.batches.moving import move_batch
+from jobs.batches.noting import delete_some
 from jobs.batches.states import BatchStatus
 from jobs.models import Batch, BatchLine
 
@@ -26,6 +27,9 @@ Fault = dict[str, Any]
 
 def validate(batch: Batch) -> bool:
     """Validates some more lines; whether there is more to do at once. Runs in the caller's transaction."""
+    if _is_hopeless(batch):
+        _conclude(batch)
+        return True
     lines = _some(batch)
     judge = _Judge(batch, [(line, _read(line)) for line in lines if not line.is_empty])
     for line in lines:
@@ -80,7 +84,7 @@ class _Judge:
         self._read = {line.position: found for line, found in read}
         ids = [found.custom_id for found in self._read.values() if isinstance(found, Request)]
         self._taken = set(batch.lines.filter(custom_id__in=ids).values_list("custom_id", flat=True))
-        self._now = nearly_now()
+        self._checker = Checker(batch.project, nearly_now())
 
     def look_at(self, line: RawLine) -> None:
         batch, found = self.batch, self._read.get(line.position)
@@ -105,7 +109,7 @@ class _Judge:
         if request.prompt.model != batch.model:
             message = f"All lines of a batch ask the same model; the first one of this file asks '{batch.model}'."
             raise LineFault(message, code="mismatched_model", param="body.model")
-        submission.validated(batch.project, request.prompt, self._now)
+        self._checker.check(request.prompt)
         self.rows.append(
             BatchLine(
                 batch=batch,
@@ -118,7 +122,9 @@ class _Judge:
 
 
 def _conclude(batch: Batch) -> None:
-    """At the end of the file, or where looking on would tell nobody anything."""
+    """At the end of the file, or where looking on would tell nobody anything; comes again while lines are left of a
+    batch that has failed.
+    """
     if batch.total > MOST_LINES:
         message = f"The file holds more than {MOST_LINES:,} requests. Split it into several."
         batch.errors = [fault("too_many_requests", message, None, batch.read_lines)]
@@ -127,8 +133,8 @@ def _conclude(batch: Batch) -> None:
     if not batch.errors:
         move_batch(batch.pk, to=BatchStatus.IN_PROGRESS, come_from=[BatchStatus.VALIDATING])
         return
-    batch.lines.all().delete()
-    move_batch(batch.pk, to=BatchStatus.FAILED, come_from=[BatchStatus.VALIDATING], errors=batch.errors, total=0)
+    if not delete_some(batch):
+        move_batch(batch.pk, to=BatchStatus.FAILED, come_from=[BatchStatus.VALIDATING], errors=batch.errors, total=0)
 
 
 def fault(code: str, message: str, param: str | None, line: int | None) -> Fault:

@@ -7,9 +7,13 @@ from django.db.models import F, Q
 from uuid_utils.compat import uuid7
 
 from accounts.models import ApiKey, Project
+from accounts.models.encrypted import EncryptedJSONField, SealedBytesField
 from billing.models.fields import UsdField
 from jobs.batches.states import BATCH_ACTIVE, BATCH_FINAL, BatchStatus, FileStatus, LineStatus, Purpose
 from jobs.models.jobs import Job
+
+# Lines that one batch at the provider has: some megabytes to send, and a hold that many projects can have.
+MOST_LINES_AT_PROVIDER = 5000
 
 
 class File(models.Model):
@@ -24,6 +28,9 @@ class File(models.Model):
     bytes = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Its content is erased then.")
+    read_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its content was first handed out."
+    )
 
     class Meta:
         ordering = ("-id",)
@@ -50,7 +57,7 @@ class FileChunk(models.Model):
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="chunks")
     position = models.PositiveBigIntegerField(help_text="Of its first byte in the file.")
-    data = models.BinaryField()
+    data = SealedBytesField()
 
     class Meta:
         ordering = ("file", "position")
@@ -74,9 +81,13 @@ class Batch(models.Model):
     output_expires_after = models.DurationField(help_text="How long its output and error files are kept.")
     metadata = models.JSONField(null=True, blank=True)
     status = models.CharField(max_length=12, choices=BatchStatus.choices, default=BatchStatus.VALIDATING)
-    errors = models.JSONField(default=list, blank=True, help_text="What validation found: code, message, param, line.")
+    # Faults and refusals may quote what was asked.
+    errors = EncryptedJSONField(
+        default=list, blank=True, help_text="What validation found: code, message, param, line."
+    )
     model = models.CharField(max_length=100, blank=True, help_text="As asked by every line: an alias or a snapshot.")
     priority = models.SmallIntegerField(help_text="Of its jobs.")
+    max_cost_usd = UsdField(null=True, blank=True, help_text="Lines that could bring it above this are not run.")
 
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="Lines that have not started by then expire.")
@@ -88,6 +99,22 @@ class Batch(models.Model):
     cancelling_at = models.DateTimeField(null=True, blank=True)
     cancelled_at = models.DateTimeField(null=True, blank=True)
     stepped_at = models.DateTimeField(null=True, blank=True, help_text="When it was last worked on.")
+    content_erased_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="From then on nobody can read what was said of its lines."
+    )
+
+    at_provider = models.BooleanField(
+        default=False, help_text="Its lines may be sent through the provider's batch endpoint, at the price of batches."
+    )
+    at_provider_after = models.DateTimeField(
+        null=True, blank=True, help_text="The next lines are sent there after this instant."
+    )
+    at_provider_lines = models.PositiveIntegerField(
+        default=MOST_LINES_AT_PROVIDER,
+        help_text="As many at a time; fewer after the provider said that it were too many.",
+    )
+    answered_at_provider = models.PositiveIntegerField(default=0, help_text="Lines, at the price of batches.")
+    saved_usd = UsdField(default=0, help_text="Against the standard price, by what was answered there.")
 
     # How far each of the passes over it has come.
     read_bytes = models.PositiveBigIntegerField(default=0, help_text="Of the input file, validated.")
@@ -118,6 +145,11 @@ class Batch(models.Model):
                 fields=["stepped_at"],
                 condition=Q(status__in=sorted(BATCH_ACTIVE)),
                 name="batches_to_be_worked_on",
+            ),
+            models.Index(
+                fields=["project"],
+                condition=Q(content_erased_at__isnull=True, status__in=sorted(BATCH_FINAL)),
+                name="batches_with_content",
             ),
         ]
         constraints: ClassVar = [
@@ -157,13 +189,24 @@ class BatchLine(models.Model):
     length = models.PositiveIntegerField(help_text="In bytes.")
     status = models.CharField(max_length=10, choices=LineStatus.choices, default=LineStatus.WAITING)
     job = models.OneToOneField(Job, on_delete=models.PROTECT, null=True, blank=True, related_name="batch_line")
-    error = models.JSONField(null=True, blank=True, help_text="Why it has no job, or no answer of it.")
+    error = EncryptedJSONField(null=True, blank=True, help_text="Why it has no job, or no answer of it.")
+    provider_batch = models.ForeignKey(
+        "jobs.ProviderBatch", on_delete=models.PROTECT, null=True, blank=True, related_name="lines", db_index=False
+    )
+    returned = models.PositiveSmallIntegerField(
+        default=0, help_text="How often the provider's batch endpoint left it without an answer."
+    )
 
     class Meta:
         ordering = ("batch", "number")
         indexes: ClassVar = [
             models.Index(fields=["batch", "number"], condition=Q(status="waiting"), name="lines_to_be_fed"),
             models.Index(fields=["batch"], condition=Q(status="fed"), name="lines_under_way"),
+            models.Index(
+                fields=["provider_batch", "number"],
+                condition=Q(provider_batch__isnull=False),
+                name="lines_at_the_provider",
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["batch", "number"], name="one_request_per_line"),

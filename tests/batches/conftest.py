@@ -13,12 +13,12 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.db.models import Count
-from django.test import override_settings
-from pytest_django.live_server_helper import LiveServer
 
+from accounts.models import Project
 from jobs.batches import steps
-from jobs.models import Batch, Job
-from tests.flows.conftest import Path, _fresh_limiter, path, simulator, simulator_process, slots
+from jobs.batches.at_provider import looking
+from jobs.models import Batch, Job, ProviderBatch
+from tests.flows.conftest import LONG_AGO, Path, _fresh_limiter, path, simulator, simulator_process, slots
 
 __all__ = ["_fresh_limiter", "path", "simulator", "simulator_process", "slots"]
 
@@ -90,15 +90,6 @@ def pk_of(batch: Any) -> Any:
     return UUID(batch.id.removeprefix("batch_").removeprefix("file-"))
 
 
-@pytest.fixture(scope="session")
-def live_server() -> Iterator[LiveServer]:
-    """Bursar on a port of its own; static files come from their packages."""
-    with override_settings(WHITENOISE_AUTOREFRESH=True):
-        server = LiveServer("127.0.0.1")
-    yield server
-    server.stop()
-
-
 ClientFor = Callable[[str], openai.OpenAI]
 
 
@@ -139,3 +130,48 @@ def live_batches(alice, path, live_server, slots) -> Iterator[Batches]:
     url = f"{live_server.url}/v1"
     with openai.OpenAI(api_key=alice.api_key.secret, base_url=url, max_retries=0) as client:
         yield Batches(client, path)
+
+
+@dataclass
+class AtProvider:
+    """A program's batches, of a project that lets them run at the provider."""
+
+    batches: Batches
+
+    def allow(self, project: Project) -> None:
+        Project.objects.filter(pk=project.pk).update(may_batch_at_provider=True)
+        project.may_batch_at_provider = True
+
+    def look(self, *, until_nothing_is_due: bool = True) -> None:
+        """Works on every batch there, however soon; what the provider has not ended is looked at once."""
+        ProviderBatch.objects.exclude(status="closed").update(look_at=LONG_AGO)
+        looking.work(30 if until_nothing_is_due else 0.001)
+
+    def work(self, turns: int = 60) -> None:
+        """Everything that can be done now, calls of ordinary jobs included, until the batches have ended."""
+        for _ in range(turns):
+            steps.work(20)
+            self.look()
+            self.batches.path.run()
+            steps.work(20)
+            if not Batch.objects.filter(status__in=("validating", "in_progress", "finalizing", "cancelling")).exists():
+                self.look()
+                return
+
+    def held_and_sent(self, data: bytes, **more: Any) -> Any:
+        """A batch whose lines are at the provider, which works on them."""
+        batch = self.batches.create(data, **more)
+        for _ in range(10):
+            steps.work(20)
+            self.look(until_nothing_is_due=True)
+            if ProviderBatch.objects.filter(status="running").exists():
+                return batch
+        raise AssertionError(list(ProviderBatch.objects.values()))
+
+
+@pytest.fixture
+def there(batches: Batches, project: Project) -> AtProvider:
+    """The same program, whose project lets batches run at the provider."""
+    found = AtProvider(batches)
+    found.allow(project)
+    return found

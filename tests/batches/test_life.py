@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from decimal import Decimal
 
+import httpx2
 import openai
 import pytest
 from django.db.models import Sum
@@ -376,6 +377,29 @@ def test_the_preview_tells_lines_that_would_be_refused(batches):
         (3, "invalid_json_line"),
     ]
     assert found["models"] == {"o1-mini": 1}
+
+
+def test_a_preview_that_takes_long_shows_that_it_lives(batches, settings):
+    settings.KEEPALIVE_SECONDS = 0
+    file = batches.upload(file_of(*requests(250)))
+    sent = batches.client.post("/batches/preview", cast_to=httpx2.Response, body={"input_file_id": file.id})
+    assert sent.content.startswith(b"  {")
+    assert sent.json()["requests"] == 250
+    assert sent.headers["content-type"] == "application/json"
+    settings.KEEPALIVE_SECONDS = 3600
+    again = batches.client.post("/batches/preview", cast_to=httpx2.Response, body={"input_file_id": file.id})
+    assert again.content.startswith(b"{")
+    assert again.json() == sent.json()
+
+
+def test_lines_that_differ_in_what_they_ask_are_each_checked(batches):
+    several = [request("a"), request("b", service_tier="flex"), request("c", max_completion_tokens=300)]
+    wrong = [request("d", temperature=0.5), request("e", messages=[]), request("f", messages=[{"role": "judge"}])]
+    found = preview(batches, file_of(*several, *wrong, *several))
+    codes = [(one["line"], one["code"]) for one in found["refused"]["errors"] if one["line"] > 3]
+    assert codes[:3] == [(4, "unsupported_value"), (5, "empty_array"), (6, "invalid_value")]
+    assert found["models"]["o1-mini"] >= 4
+    assert found["refused"]["count"] + found["models"]["o1-mini"] == 9
 
 
 def test_rate_limits_of_the_tier_hold_for_lines_as_for_any_job(batches):

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+import shlex
+import shutil
 import stat
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +14,8 @@ import pytest
 
 from accounts.models import Role
 from billing.models import Quota, SpendRollup
+from config.command_line import completion, main
+from config.command_line.commands import COMMANDS
 from jobs.models import Job
 from jobs.states import JobStatus
 from tests.admin.conftest import MATRIX_PROMPT, finish_job, make_quota
@@ -44,6 +50,30 @@ def test_submit_without_waiting_prints_the_id_and_nothing_else(shell, alice):
     assert [one.content.request["messages"][0]["content"] for one in Job.objects.order_by("pk")] == [
         *("hello", "hello\n", "from a file")
     ]
+
+
+def test_estimate_says_what_it_would_cost_and_makes_nothing(shell, alice):
+    done = shell("estimate", "-m", "o1-preview", "Is 91 prime? Think step by step.", "--max-tokens", "5000")
+    assert done.code == 0, done.err
+    assert "USD at most, 5,000 output tokens" in done.out
+    assert "25,000 is the recommended cap" in done.out
+    assert "would be left of the limit of" in done.out
+    assert 'chain_of_thought at "Think step by step": Leave this out' in done.err
+    assert "small_cap: Raise max_completion_tokens from 5,000 to 25,000" in done.err
+    told = json.loads(shell("estimate", "--json", "-m", "o1-preview", "-", stdin="Is 91 prime?").out)
+    assert (told["object"], told["advice"]) == ("job.estimate", [])
+    make_quota(alice.project, "0.01")
+    refused = shell("estimate", "-m", "o1-preview", "Is 91 prime?")
+    assert refused.code == 5
+    assert "It would be refused: One call can come to" in refused.err
+    assert shell("estimate", "-m", "o1-preview").code == 2
+    assert not Job.objects.exists()
+
+
+def test_submit_says_the_advice_that_is_not_ignored(shell):
+    prompt = ("submit", "--no-wait", "-m", "o1-preview", "Is 91 prime? Think step by step.")
+    assert "chain_of_thought at" in shell(*prompt).err
+    assert "chain_of_thought" not in shell(*prompt, "--ignore-advice", "chain_of_thought").err
 
 
 def test_submit_with_a_key_of_ones_own_gives_the_same_job(shell):
@@ -267,8 +297,47 @@ def test_the_key_of_a_login_goes_to_no_other_address(shell, nowhere, proxy, alic
 def test_completion(nowhere, name):
     script = nowhere("completion", name)
     assert script.code == 0
-    for word in ("--group-by", "submit", "quotas"):
+    for word in ("--group-by", "submit", "quotas", "preview"):
         assert word in script.out
+    # Where there is no zsh, bash reads it as well: its quotes, loops and cases are the same.
+    shell = shutil.which(name) or "bash"
+    read = subprocess.run([shell, "-n"], input=script.out, capture_output=True, text=True, check=False)
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+def completed(script: str, *words: str) -> list[str]:
+    """What bash offers for the last of these words."""
+    asked = f"{script}\nCOMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _bursar\n"
+    asked += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_bash_completes_commands_and_what_belongs_to_them(nowhere):
+    script = nowhere("completion", "bash").out
+    assert completed(script, "bursar", "bat") == ["batch"]
+    assert completed(script, "bursar", "--json", "batch", "pre") == ["preview"]
+    assert completed(script, "bursar", "spend", "--gr") == ["--group-by"]
+    assert completed(script, "bursar", "batch", "--gr") == []
+
+
+@pytest.mark.parametrize("described", ["list the project's jobs", 'say "x" and $HOME', "a:b `c`"])
+def test_what_zsh_tells_of_a_command_is_a_text_and_no_program(described):
+    word = completion._quoted(described)
+    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, text=True, check=True).stdout
+    assert said == described
+
+
+def test_every_command_is_completed_by_zsh_with_its_own_options(nowhere):
+    script = nowhere("completion", "zsh").out
+    assert script.startswith("#compdef bursar\n")
+    cases = dict(re.findall(r"^ +([a-z]+)\) compadd -- (.*); _files ;;$", script, re.MULTILINE))
+    assert cases.keys() == COMMANDS.keys()
+    for name, offered in cases.items():
+        options = main.parser_of(name)._option_string_actions
+        assert {word for word in offered.split() if word.startswith("--")} == {
+            text for text in options if text.startswith("--")
+        }
+    assert f" {'|'.join(COMMANDS)}) " in script
 
 
 def test_figures_of_the_golden_call_are_shown(shell, finished):
