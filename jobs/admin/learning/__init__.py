@@ -1,0 +1,1 @@
+"""The pages of what was learnt: distributions of tokens, and what was expected against what came."""
