@@ -122,7 +122,8 @@ def _limit_of(budget: Budget) -> Limit:
     window = Window(budget.window_start, budget.window_end)
     quota = budget.quota
     if quota is not None:
-        return replace(limit_of(quota, budget.window_start), window=window)
+        # With the raises that it was granted.
+        return replace(limit_of(quota, budget.window_start), window=window, amount=budget.limit)
     return Limit(
         scope=Scope(budget.scope),
         organization_id=budget.organization_id,

@@ -9,16 +9,31 @@ from django.db import transaction
 from django.db.models import Count, F, Sum
 
 from accounts.models import AuditTrail, Organization, Project
-from billing import outlook
+from billing import unusual
 from billing.alerts import News, raise_alert, raise_broken
 from billing.clock import database_now
 from billing.models import Alert, AlertKind, AlertSettings, Budget, DayRollup, Reservation
 from billing.models.budgets import ReservationStatus
 from billing.money import amount_of, plain, usd
-from billing.outlook import HISTORY_DAYS
-from billing.thresholds import WITH_OWNER, in_words, news_of, note_standing, owner_of, reference_of, window_of
+from billing.outlook.pace import Pace
+from billing.outlook.reach import Outlook, Prospect, comes_to, outlook
+from billing.outlook.remembering import Paces, batched, counted_in
+from billing.thresholds import (
+    WITH_OWNER,
+    in_words,
+    news_of,
+    note_standing,
+    owner_of,
+    reference_of,
+    window_of,
+)
+from billing.unusual import HISTORY_DAYS
 
 ORGANIZATIONS_AT_ONCE = 200
+BUDGETS_AT_ONCE = 1000
+# Earlier in a window, it is told only if all of the range lies within the window.
+LEAST_PART = 6
+_paces = Paces()
 
 
 def watch_limits() -> None:
@@ -37,29 +52,43 @@ def foresee() -> int:
     now = database_now()
     silent = AlertSettings.objects.filter(tells_forecasts=False).values("organization")
     open_ones = Budget.objects.filter(
-        window_start__lte=now - outlook.LEAST_BEHIND, window_end__gt=now, spent__gt=0, spent__lt=F("limit")
+        window_start__lte=now, window_end__gt=now, spent__gt=0, spent__lt=F("limit")
     ).exclude(organization__in=silent)
     found = 0
-    for budget in open_ones.select_related(*WITH_OWNER).iterator(chunk_size=1000):
-        begun = budget.quota.starts_at if budget.quota else None
-        comes_to = outlook.at_end(
-            budget.spent, max(budget.window_start, begun or budget.window_start), budget.window_end, now
-        )
-        if comes_to is not None and comes_to > budget.limit:
-            _raise_forecast(budget, comes_to)
-            found += 1
+    for budgets in batched(open_ones.select_related(*WITH_OWNER).iterator(BUDGETS_AT_ONCE), BUDGETS_AT_ONCE):
+        found += sum(_foresee(budget, pace, now) for budget, pace in _paces.of(budgets, now))
     return found
 
 
+def _foresee(budget: Budget, pace: Pace | None, now: datetime) -> bool:
+    """Whether a limit will not last, which is told then."""
+    counted = counted_in(budget)
+    if pace is None or comes_to(pace, counted, budget.spent, now) < budget.limit:
+        return False
+    found = outlook(pace, counted, limit=budget.limit, spent=budget.spent, now=now)
+    is_early = (now - counted.start) * LEAST_PART < counted.end - counted.start
+    if found.prospect != Prospect.EXPECTED or (is_early and found.latest is None):
+        return False
+    _raise_forecast(budget, found)
+    return True
+
+
 @transaction.atomic
-def _raise_forecast(budget: Budget, comes_to: Decimal) -> None:
+def _raise_forecast(budget: Budget, found: Outlook) -> None:
+    assert found.expected is not None
+    assert found.earliest is not None
+    assert found.at_end is not None
     limit = amount_of(budget.measure, budget.limit)
-    expected = comes_to.quantize(Decimal("0.01"))
+    at_end = found.at_end.quantize(Decimal("0.01"))
+    until = f"and {in_words(found.latest)}" if found.latest else "and the end of its window, or not at all"
     text = (
-        f"The limit of {limit} {window_of(budget)} for {owner_of(budget)} will not last: as it goes, "
-        f"{amount_of(budget.measure, expected)} will be spent by {in_words(budget.window_end)}."
+        f"The limit of {limit} {window_of(budget)} for {owner_of(budget)} will not last: at this rate it is reached on "
+        f"{in_words(found.expected)}, in four of five cases between {in_words(found.earliest)} {until}. "
+        f"{amount_of(budget.measure, at_end)} would be spent by {in_words(budget.window_end)}."
     )
-    news = news_of(budget, text, forecast=plain(budget.measure, expected))
+    instants = {"expected_at": found.expected, "earliest_at": found.earliest, "latest_at": found.latest}
+    told = {name: at and f"{at:%Y-%m-%dT%H:%M:%SZ}" for name, at in instants.items()}
+    news = news_of(budget, text, forecast=plain(budget.measure, at_end), **told)
     raise_alert(AlertKind.FORECAST, reference_of(budget, "forecast"), news)
 
 
@@ -116,7 +145,7 @@ def watch_spend() -> int:
 
 def _watch_some(organization_ids: list[UUID], today: date) -> int:
     rows = DayRollup.objects.filter(organization__in=organization_ids).order_by()
-    spending = rows.filter(day=today, total_usd__gt=outlook.LEAST_USD).values("project")
+    spending = rows.filter(day=today, total_usd__gt=unusual.LEAST_USD).values("project")
     days = rows.filter(project__in=spending, day__gte=today - timedelta(days=HISTORY_DAYS), day__lte=today)
     spent: dict[UUID, dict[date, Decimal]] = defaultdict(dict)
     for project_id, day, total_usd in days.values_list("project", "day").annotate(total=Sum("total_usd")):
@@ -124,7 +153,7 @@ def _watch_some(organization_ids: list[UUID], today: date) -> int:
     found = 0
     for project_id, by_day in spent.items():
         before = [by_day.get(today - timedelta(days=ago), Decimal(0)) for ago in range(1, HISTORY_DAYS + 1)]
-        most = outlook.unusual_above(before)
+        most = unusual.unusual_above(before)
         if most is not None and by_day[today] > most:
             _raise_anomaly(project_id, today, by_day[today], most)
             found += 1

@@ -1,6 +1,6 @@
 """Limits that fill up are told once for each percentage and window, by what the books noted as the money moved."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,12 +8,14 @@ from django.core import mail
 from django.db import connection
 
 from accounts import audit, audit_verification
+from accounts.audit import SERVICE
 from accounts.models import AuditAction, Membership, Organization, Role, Team, User
-from billing import mails, outlook, tasks, thresholds, verifications, watching
+from billing import mails, tasks, thresholds, unusual, verifications, watching
 from billing.budgets import refresh_limits
 from billing.clock import database_now
 from billing.models import Alert, AlertKind, AlertSettings, Budget, Crossing, DayRollup, Measure, Scope
 from billing.models.rollups import TOTALS
+from billing.quotas import asking
 from tests.billing.conftest import Book, as_owner
 
 
@@ -117,6 +119,18 @@ def test_a_lowered_limit_is_told_within_a_minute(book: Book, organization: Organ
     assert told() == [75]
 
 
+def test_a_raised_limit_is_told_as_it_stands(book: Book, owner):
+    quota = jobs_quota(book, 10)
+    request = asking.ask(quota, Decimal(10), reason="the evaluation", asked_by=owner, by=SERVICE)
+    asking.approve(request, decider=owner, by=SERVICE)
+    for _ in range(10):
+        spend(book, 10)
+    thresholds.tell()
+    (alert,) = Alert.objects.filter(kind=AlertKind.THRESHOLD)
+    assert (alert.data["percent"], alert.data["limit"]["limit"]) == (50, "20")
+    assert alert.text.startswith("50 % of the limit of 20 jobs a month")
+
+
 def test_a_call_that_must_wait_is_told_once(book: Book):
     book.quota("1")
     for _ in range(3):
@@ -186,39 +200,96 @@ def test_several_alerts_of_one_organization_are_one_mail(book: Book, settings):
 
 
 # --- Forecasts, unusual days, doubts ----------------------------------------------------------------------------------
-MONTH = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+@pytest.fixture
+def _relearnt():
+    watching._paces.forget()
+    yield
+    watching._paces.forget()
 
 
-@pytest.mark.parametrize(
-    ("day", "spent", "comes_to"), [(4, "10", None), (6, "10", "60"), (16, "10", "20"), (30, "58", "60")]
-)
-def test_a_forecast_goes_on_as_the_window_began(day: int, spent: str, comes_to: str | None):
-    now = MONTH[0] + timedelta(days=day - 1)
-    assert outlook.at_end(Decimal(spent), *MONTH, now) == (Decimal(comes_to) if comes_to else None)
+def used_before(book: Book, usd: int, days: int = 28) -> None:
+    """So many dollars, and as many calls, on each of the days before today."""
+    today = database_now().date()
+    for ago in range(1, days + 1):
+        totals = {**dict.fromkeys(TOTALS, 0), "calls": usd, "total_usd": Decimal(usd)}
+        DayRollup.objects.create(
+            organization=book.project.organization, project=book.project, day=today - timedelta(days=ago), **totals
+        )
 
 
-def test_a_limit_that_will_not_last_is_told_once(book: Book, organization: Organization):
-    jobs_quota(book, 4)
-    spend(book, 10)
+def with_days_left(days: int, behind: int = 10) -> datetime:
+    """Makes the open windows of quotas end in so many days, so that the day of the test does not matter."""
     now = database_now()
-    budgets = Budget.objects.filter(quota__isnull=False)
-    budgets.update(window_start=now - timedelta(days=5), window_end=now + timedelta(days=25))
+    Budget.objects.filter(quota__isnull=False).update(
+        window_start=now - timedelta(days=behind), window_end=now + timedelta(days=days)
+    )
+    return now
+
+
+@pytest.mark.usefixtures("_relearnt")
+def test_a_limit_that_will_not_last_is_told_once(book: Book, organization: Organization):
+    used_before(book, 2)
+    jobs_quota(book, 21)
+    spend(book, 10)
+    now = with_days_left(20)
     assert watching.foresee() == 1
     assert watching.foresee() == 1
     (alert,) = Alert.objects.filter(kind=AlertKind.FORECAST)
-    assert (alert.data["forecast"], "will not last" in alert.text) == ("6", True)
+    # Two jobs a day, twenty are left: on the tenth day.
+    reached = datetime.fromisoformat(alert.data["expected_at"])
+    assert abs(reached - (now + timedelta(days=10))) < timedelta(minutes=1)
+    assert (alert.data["forecast"], "will not last" in alert.text) == ("41", True)
+    assert alert.data["earliest_at"] == alert.data["latest_at"] == alert.data["expected_at"]
     AlertSettings.objects.create(organization=organization, tells_forecasts=False)
     assert watching.foresee() == 0
 
 
+@pytest.mark.usefixtures("_relearnt")
+@pytest.mark.parametrize(("limit", "days", "is_told"), [(42, 28, False), (40, 28, True), (21, 4, False), (21, 5, True)])
+def test_what_lasts_or_is_not_known_is_not_told(book: Book, limit: int, days: int, is_told: bool):
+    used_before(book, 2, days)
+    jobs_quota(book, limit)
+    spend(book, 10)
+    with_days_left(20)
+    assert (watching.foresee() == 1) is is_told
+
+
+@pytest.mark.usefixtures("_relearnt")
+def test_early_in_a_window_only_what_is_sure_is_told(book: Book):
+    """Days of one job or seven: eighty in twenty days, give or take twenty."""
+    today = database_now().date()
+    used_before(book, 1)
+    odd = [today - timedelta(days=ago) for ago in range(1, 29) if ago % 2]
+    DayRollup.objects.filter(day__in=odd).update(calls=7)
+    quota = jobs_quota(book, 78)
+    spend(book, 10)
+    with_days_left(20, behind=1)
+    assert watching.foresee() == 0
+    Budget.objects.filter(quota=quota).update(limit=20)
+    assert watching.foresee() == 1
+
+
+@pytest.mark.usefixtures("_relearnt")
+def test_paces_are_learnt_once_a_day(book: Book):
+    used_before(book, 2)
+    jobs_quota(book, 21)
+    spend(book, 10)
+    with_days_left(20)
+    watching.foresee()
+    statements = _Statements()
+    with connection.execute_wrapper(statements):
+        assert watching.foresee() == 1
+    assert not [statement for statement in statements.seen if "rollup" in statement]
+
+
 def test_unusual_is_far_above_the_median_of_the_days_before():
     even = [Decimal(10)] * 28
-    assert outlook.unusual_above(even) == 20
+    assert unusual.unusual_above(even) == 20
     uneven = [Decimal(8), Decimal(12)] * 14
-    assert outlook.unusual_above(uneven) == 22
-    assert outlook.unusual_above([*even[:27], Decimal(10_000)]) == 20
-    assert outlook.unusual_above([Decimal(10)] * 13 + [Decimal(0)] * 15) is None
-    assert outlook.unusual_above([Decimal("0.01")] * 28) == 1
+    assert unusual.unusual_above(uneven) == 22
+    assert unusual.unusual_above([*even[:27], Decimal(10_000)]) == 20
+    assert unusual.unusual_above([Decimal(10)] * 13 + [Decimal(0)] * 15) is None
+    assert unusual.unusual_above([Decimal("0.01")] * 28) == 1
 
 
 def test_an_unusual_day_of_a_project_is_told_once(book: Book):
