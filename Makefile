@@ -4,7 +4,7 @@ BURSAR = python3 config/embedded/bootstrap.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test clients lint coverage bench chaos clean
+.PHONY: help demo up test clients lint audit coverage bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ clients: ## installs other clients of the provider (needs the network), and trie
 
 lint: ## the checks without the tests
 	@$(BURSAR) lint $(ARGS)
+
+audit: ## is an advisory known for any dependency? (needs the network)
+	@python3 tests/audit/run.py
 
 coverage: ## the tests, and which branches of the money and of the work they take: 95 percent at least
 	@$(BURSAR) coverage $(ARGS)

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection, transaction
 
+# What nobody may delete from.
+BOOKS = frozenset(
+    {
+        *("billing_ledgerentry", "billing_usagerecord", "billing_closedmonth", "billing_reviewnote"),
+        *("accounts_auditentry", "accounts_audittrail"),
+    }
+)
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _guardian: subprocess.Popen[bytes] | None = None
 
@@ -36,50 +43,58 @@ def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _books_can_be_emptied_between_tests() -> Iterator[None]:
-    """What the flush after a test with transactions of its own needs, and nobody in production has.
+def _tables_are_emptied_and_seeded_by_what_has_changed() -> Iterator[None]:
+    """After a test with transactions of its own, rows are deleted from the tables that have any; seeds stay or return.
 
+    Django would truncate every table, which takes the server a second for files that were empty before, and save each
+    of some hundred seeded rows anew from JSON. That happens once, and what it left is copied into the schema `seeds`.
     The role of the tests may put triggers to sleep, and gives itself the right to empty the books for as long as it
-    takes.
+    takes: nobody in production can.
     """
-    operations_of_postgresql = type(connection.ops)
-    flush = operations_of_postgresql.execute_sql_flush
-
-    def flush_books_too(operations: Any, statements: Sequence[str]) -> None:
-        books = (
-            "billing_ledgerentry, billing_usagerecord, billing_closedmonth, accounts_auditentry, accounts_audittrail"
-        )
-        before = ["SET LOCAL session_replication_role = replica", f"GRANT TRUNCATE ON {books} TO CURRENT_USER"]
-        flush(operations, [*before, *statements, f"REVOKE TRUNCATE ON {books} FROM CURRENT_USER"])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations_of_postgresql, "execute_sql_flush", flush_books_too)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _seeds_come_back_at_once() -> Iterator[None]:
-    """What the migrations seeded is put back after a flush by the server itself, from copies of its tables.
-
-    Django would save each of some hundred rows anew from JSON; that happens once, and what it left is copied.
-    """
-    creation = type(connection.creation)
+    creation, operations = type(connection.creation), type(connection.ops)
     read_back = creation.deserialize_db_from_string
-    copied: list[tuple[str, str]] = []
+    seeded: dict[str, str] = {}
+
+    def empty(self: Any, statements: Sequence[str]) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            cursor.execute(" UNION ALL ".join(_has_changed(table, seeded) for table in _tables()))
+            for (table,) in cursor.fetchall():
+                if table in BOOKS:
+                    cursor.execute(f"GRANT DELETE ON {table} TO CURRENT_USER")
+                cursor.execute(f"DELETE FROM {table}")
+                if table in BOOKS:
+                    cursor.execute(f"REVOKE DELETE ON {table} FROM CURRENT_USER")
 
     def put_back(self: Any, data: str) -> None:
-        if not copied:
+        if not seeded:
             read_back(self, data)
-            copied.extend(_copy_tables())
+            seeded.update(_copy_tables())
             return
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL session_replication_role = replica")
-            for table, columns in copied:
-                cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM seeds.{table}")
+            for table, columns in seeded.items():
+                cursor.execute(
+                    f"INSERT INTO {table} ({columns}) SELECT {columns} FROM seeds.{table}"
+                    f" WHERE NOT EXISTS (SELECT FROM {table})"
+                )
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations, "execute_sql_flush", empty)
         patch.setattr(creation, "deserialize_db_from_string", put_back)
         yield
+
+
+def _tables() -> list[str]:
+    return connection.introspection.django_table_names(only_existing=True, include_views=False)
+
+
+def _has_changed(table: str, seeded: Mapping[str, str]) -> str:
+    """SQL: the table's name, if it has rows that it should not have, or has not those that it should."""
+    if table not in seeded:
+        return f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})"
+    more, less = f"TABLE {table} EXCEPT TABLE seeds.{table}", f"TABLE seeds.{table} EXCEPT TABLE {table}"
+    return f"SELECT '{table}' WHERE EXISTS (({more}) UNION ALL ({less}))"
 
 
 def _copy_tables() -> Iterator[tuple[str, str]]:
@@ -87,7 +102,7 @@ def _copy_tables() -> Iterator[tuple[str, str]]:
     with connection.cursor() as cursor:
         cursor.execute("DROP SCHEMA IF EXISTS seeds CASCADE")  # of an earlier run that kept its database
         cursor.execute("CREATE SCHEMA seeds")
-        for table in connection.introspection.django_table_names(only_existing=True, include_views=False):
+        for table in _tables():
             cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
             if not cursor.fetchone()[0]:
                 continue

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from accounts.audit import SERVICE
 from accounts.models import (
     AdminCredential,
+    ApiKey,
     IdempotencyRecord,
     Organization,
     Project,
@@ -48,7 +49,20 @@ from billing.reconciliation.bills import BilledCost, BilledUsage, ProviderBill
 from billing.reconciliation.figures import Figures
 from billing.webhooks import endpoints
 from jobs import workers
-from jobs.models import Attempt, Batch, BatchLine, Breaker, BreakerReason, Doubt, File, Job, JobContent
+from jobs.models import (
+    Attempt,
+    Batch,
+    BatchLine,
+    Breaker,
+    BreakerReason,
+    Comparison,
+    ComparisonRun,
+    Doubt,
+    File,
+    Job,
+    JobContent,
+    Undelivered,
+)
 from jobs.queues import queue_of
 from jobs.states import AttemptStatus, DoubtStatus, JobStatus
 
@@ -158,6 +172,28 @@ def make_job(project: Project, created_by: User, **fields) -> Job:
     return job
 
 
+def make_comparison(project: Project, job: Job | None = None, **fields) -> Comparison:
+    """A comparison that runs: one prompt on two variants, of which the first has this job."""
+    told = {"service_tier": "standard", "reasoning_effort": None}
+    variants = [
+        {"name": "o1-preview", "model": "o1-preview", "max_completion_tokens": None, **told},
+        {"name": "a cap", "model": "o1-preview", "max_completion_tokens": 300, **told},
+    ]
+    content = {
+        "prompts": [[{"role": "user", "content": f"What does {project.name} ask?"}]],
+        "variants": [{"wording": "", "parameters": {}}] * 2,
+    }
+    given = {"name": f"{project.name} compared", "max_cost_usd": 5, "times": 1, "baseline": 1, "priority": -5}
+    given |= {"prompt_names": ["Prompt 1"], "variants": variants, "content": content, "created_at": timezone.now()}
+    comparison = Comparison.objects.create(project=project, api_key=project.api_keys.first(), **{**given, **fields})
+    run = {"comparison": comparison, "prompt": 1, "round": 1, "bound_usd": 1}
+    ended = {"status": "ended", "job": job} if job else {}
+    ComparisonRun.objects.create(number=1, variant=1, **run, **ended)
+    refused = {"reason": "refused", "error": {"message": f"{project.name} is refused"}}
+    ComparisonRun.objects.create(number=2, variant=2, status="not_run", **refused, **run)
+    return comparison
+
+
 def make_batch(project: Project, **fields) -> Batch:
     """A batch of one line that is validated, and its file."""
     now = database_now()
@@ -181,6 +217,13 @@ def make_batch(project: Project, **fields) -> Batch:
     )
     BatchLine.objects.create(batch=batch, number=1, custom_id="one", position=0, length=100)
     return batch
+
+
+def make_undelivered(job: Job, api_key: ApiKey, **fields) -> Undelivered:
+    """The answer of a job that nobody waits for any more."""
+    now = database_now()
+    of_connection = {"waiter": None, "waiter_seen_at": now, **fields}
+    return Undelivered.objects.create(job=job, api_key=api_key, fingerprint="0" * 64, created_at=now, **of_connection)
 
 
 def finish_job(project: Project, created_by: User, tokens: Tokens = MATRIX_PROMPT) -> Finished:
@@ -266,6 +309,8 @@ def fill_world(organization: Organization, owner: User, finished: Finished) -> F
         attempt=finished.attempt, status=DoubtStatus.FOUND, opened_at=timezone.now(), resolved_at=timezone.now()
     )
     make_batch(finished.job.project)
+    make_comparison(finished.job.project, finished.job)
+    make_undelivered(finished.job, ApiKey.objects.filter(project=finished.job.project).earliest("pk"))
     workers.report("calls@one", slots=100, now=timezone.now())
     Breaker.objects.create(
         organization=organization,

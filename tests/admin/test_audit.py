@@ -69,6 +69,7 @@ ACTIONS = {
     "billing.WebhookDelivery": "replay",
     "billing.WebhookEndpoint": "test enable disable rotate",
     "jobs.Batch": "cancel_chosen",
+    "jobs.Comparison": "cancel_chosen",
     "jobs.Breaker": "try_now",
     "jobs.Doubt": "look_up_now presume_spent release run_again",
     "jobs.Job": "cancel_queued erase_content",
@@ -91,9 +92,15 @@ SILENT = {
     "billing_statement": READS,
     "billing_statements": READS,
     "dashboard": READS,
+    "jobs_comparison_live": READS,
     "dashboard_change": READS,
     "dashboard_live": READS,
     "organizations": READS,
+    "calibration": READS,
+    "expectations": READS,
+    "expectations_organization": READS,
+    "waste": READS,
+    "waste_organization": READS,
     "billing_price_example": "an example, the same for everybody",
 }
 # Pages of their own that make an entry, and of which kind.
@@ -108,10 +115,14 @@ PAGES = {
     "billing_quota_requests": "decided",
     "billing_reconciliation_decide": "decided",
     "billing_review": "decided",
+    "jobs_comparison_cancel": "updated",
+    "jobs_comparison_start": "created",
     "billing_spend_export": "exported",
     "billing_statement_file": "exported",
     "billing_what_if": "exported",
+    "calibration_csv": "exported",
     "dashboard_csv": "exported",
+    "waste_csv": "exported",
 }
 USUAL = {"changelist", "add", "history", "delete", "change"}
 REGISTERED = django_admin.site._registry
@@ -293,6 +304,19 @@ def test_pause_and_unpause(admin, project):
     assert entry().before["paused_reason"] == "it spends too much"
 
 
+def test_the_advice_by_which_a_project_refuses_jobs(admin, project):
+    kept = {"name": project.name, "slug": project.slug, "provider_project_id": "", "dispatch_weight": 100}
+    kept |= {"doubt_policy": "hold", "doubt_patience_hours": 24, "content_retention_days": ""}
+    page = url_of(Project, "change", project.pk)
+    with one_entry("updated", "project") as entry:
+        chosen = {"blocks_on_advice": ["small_cap", "large_model"]}
+        assert admin.post(page, {**kept, **chosen}).status_code == 302
+    assert (entry().before, entry().after) == ({"blocks_on_advice": []}, chosen)
+    project.refresh_from_db()
+    assert project.blocks_on_advice == ["small_cap", "large_model"]
+    assert "valid" in admin.post(page, {**kept, "blocks_on_advice": ["haste"]}).text
+
+
 def test_end_of_an_override(admin, organization, owner):
     override = TierOverride.objects.create(organization=organization, tier=5, reason="agreed", actor=owner)
     with one_entry("updated", "tier_override"):
@@ -433,6 +457,10 @@ def test_downloads_of_spend_and_a_review(admin, finished):
         admin.get(reverse("admin:billing_spend_export", args=of), {"format": "csv"})
     with one_entry("exported", "spend"):
         admin.get(reverse("admin:dashboard_csv", args=[*of, "days"]))
+    with one_entry("exported", "spend"):
+        admin.get(reverse("admin:waste_csv", args=of))
+    with one_entry("exported", "calibration"):
+        admin.get(reverse("admin:calibration_csv", args=of))
     for ending in ("csv", "pdf"):
         with one_entry("exported", "statement"):
             admin.get(reverse("admin:billing_statement_file", args=[*of, ending]))

@@ -392,10 +392,11 @@ def test_forecast_is_shown(admin: Client, project: Project, organization: Organi
         copy_to(database_now() - timedelta(days=days), record)
     made = admin.get(page_of(organization)).context["forecast"]["made"]
     first = today().replace(day=1)
-    length = (period_of("this_month", "", "", today()).end_day - first).days
+    left = (period_of("this_month", "", "", today()).end_day - first).days - today().day
     spent = Budget.objects.get(organization=organization, project=None).spent
-    # A call a day, and one already made today: each day that is left costs the same, and nothing varies.
-    assert made.expected == made.low == made.high == (spent + usd * (length - today().day)).quantize(Decimal("0.01"))
+    # A call a day: each day that is left costs the same, and of today what is left of it; nothing varies.
+    assert made.at_end == made.low == made.high
+    assert spent + usd * left <= made.at_end <= spent + usd * (left + 1)
 
 
 @pytest.mark.parametrize("text", ["2024-13", "2024-1", "x", "9999-01", "0001-01", "own", "<b>"])

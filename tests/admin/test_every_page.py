@@ -1,12 +1,16 @@
 """Every registered model has its pages, for those who may see them and nobody else; new models are covered too."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.apps import apps
 from django.contrib import admin as django_admin
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from accounts import remembered
 from accounts.models import (
     ApiKey,
     AuditEntry,
@@ -22,8 +26,11 @@ from billing.models import (
     Budget,
     ClosedMonth,
     Crossing,
+    DayKeyRollup,
+    DayModelRollup,
     DayRollup,
     Hold,
+    HourRollup,
     KeyRollup,
     LedgerEntry,
     ModelRollup,
@@ -47,19 +54,28 @@ from jobs.models import (
     Batch,
     BatchLine,
     Breaker,
+    Calibration,
+    Comparison,
+    ComparisonRun,
+    Distribution,
     Doubt,
     File,
     FileChunk,
     Job,
     JobContent,
     ModelSnapshot,
+    ProviderBatch,
     Queue,
     Share,
     Undelivered,
+    Unlearnt,
+    WasteLine,
+    WasteReport,
     Watch,
     Worker,
 )
-from tests.admin.conftest import sign_in
+from tests.admin.conftest import Finished, fill_world, finish_job, sign_in
+from tests.conftest import make_tenant
 
 BOOKS = {Book, Budget, ClosedMonth, Hold, LedgerEntry, Reservation, SpendRollup, UsageRecord}
 RECONCILIATION = {ReconciledDay, ReconciliationDecision, ReconciliationLine, ReconciliationRun}
@@ -71,6 +87,7 @@ READ_ONLY = {
     AuditTrail,
     Batch,
     Breaker,
+    Comparison,
     QuotaRequest,
     ReviewedLine,
     Verification,
@@ -80,22 +97,36 @@ READ_ONLY = {
     Queue,
     Worker,
     Doubt,
+    Undelivered,
     WebhookDelivery,
 }
 # The same totals as in the finest rollup, which has a page.
-COARSER = {DayRollup, KeyRollup, ModelRollup, ProjectRollup}
+COARSER = {DayKeyRollup, DayModelRollup, DayRollup, HourRollup, KeyRollup, ModelRollup, ProjectRollup}
 # Shown within the pages of their owners.
-INLINE = {Attempt, BatchLine, File, ModelSnapshot, ReviewNote, WebhookTry}
+INLINE = {Attempt, BatchLine, ComparisonRun, File, ModelSnapshot, ProviderBatch, ReviewNote, WebhookTry}
 # Prompts and answers in bulk, which the API alone gives back.
 CONTENT = {FileChunk}
-# How fair turns, silence, alerts and waiting connections are reckoned; nothing that a person could read from it.
-RECKONING = {Crossing, Share, Undelivered, Watch}
+# How fair turns, silence and alerts are reckoned; nothing that a person could read from it.
+RECKONING = {Crossing, Share, Watch}
+# Shown on pages of their own, as pictures and reports.
+ON_PAGES = {Calibration, Distribution, Unlearnt, WasteLine, WasteReport}
 REGISTERED = sorted(django_admin.site._registry, key=lambda model: model._meta.label)
 OURS = [model for model in REGISTERED if model._meta.app_label in {"accounts", "billing", "jobs"}]
 of_every_model = pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
 of_read_only_models = pytest.mark.parametrize(
     "model", sorted(READ_ONLY, key=lambda model: model._meta.label), ids=lambda model: model._meta.label
 )
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup, django_db_blocker) -> Iterator[Finished]:
+    """One for all of them; whatever a test changes, it takes back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "is_on", False)
+        with django_db_blocker.unblock(), transaction.atomic():
+            alice = make_tenant("Alice")
+            yield fill_world(alice.organization, alice.owner, finish_job(alice.project, alice.owner))
+            transaction.set_rollback(True)
 
 
 def page(model, name: str, *args) -> str:
@@ -110,7 +141,7 @@ def a_row(model):
 
 def test_every_model_is_registered():
     models = {model for label in ("accounts", "billing", "jobs") for model in apps.get_app_config(label).get_models()}
-    assert models - INLINE - COARSER - CONTENT - RECKONING == set(OURS)
+    assert models - INLINE - COARSER - CONTENT - RECKONING - ON_PAGES == set(OURS)
 
 
 @of_every_model

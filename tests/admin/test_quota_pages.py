@@ -87,7 +87,8 @@ def test_the_tree_costs_as_many_queries_with_two_hundred_projects(admin: Client,
         + [Quota(organization=organization, scope="key", api_key=key, limit=D(9)) for key in keys]
     )
     Quota.objects.update(created_at="2020-01-01T00:00:00Z")  # as made long ago: nothing was used in this window
-    assert count() == few <= 40
+    # The history of keys is read by a query of its own.
+    assert count() == few + 1 <= 40
     text = admin.get(tree(organization), {"sort": "full"}).text
     assert "150 projects with 7,500 keys without a quota" in text
     assert "49 keys without a quota: bound by P0’s $9.00 a month." in text

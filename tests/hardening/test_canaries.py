@@ -11,9 +11,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -24,7 +27,8 @@ from accounts.models import AdminCredential, ApiKey, IdempotencyRecord, Provider
 from billing.models import WebhookEndpoint
 from config.logs import JsonFormatter, TextFormatter
 from jobs import dispatch, execution
-from jobs.models import Attempt, Breaker, Job, JobContent
+from jobs.batches import steps
+from jobs.models import Attempt, BatchLine, Breaker, Job, JobContent
 from tests.flows.conftest import Path, _fresh_limiter, slots  # noqa: F401 (fixtures)
 from tests.hardening.hostile import BACKGROUND_CASES, CASES, hostile_provider
 from tests.jobs.wire import Wire
@@ -129,6 +133,7 @@ def in_valkey(url: str, words: list[str]) -> list[str]:
             "hash": lambda key=key: client.hgetall(key),
             "zset": lambda key=key: client.zrange(key, 0, -1, withscores=True),
             "stream": lambda key=key: client.xrange(key),
+            "none": lambda: None,  # it ran out between the two questions
         }[kind]()
         text = f"{key!r} {value!r} {unpacked(value)}"
         found += [text[:300]] if any(word in text for word in words) else []
@@ -175,8 +180,10 @@ def test_prompts_and_answers_are_in_the_content_alone_and_there_unreadable(hosti
     for number in range(max(len(BACKGROUND_CASES), CANARIES // 5)):
         case = BACKGROUND_CASES[number % len(BACKGROUND_CASES)]
         jobs[submit(web, "o3", prompt_of(case))] = case
-    for _ in range(4):
+    for _ in range(4 + CANARIES):
         run_once(hostile)
+        if not Job.objects.filter(status="queued", attempt_count=0).exists():
+            break
     statuses = dict(Job.objects.values_list("pk", "status"))
     assert {"succeeded", "incomplete", "failed", "in_doubt"} <= set(statuses.values())
     for job_id, case in jobs.items():
@@ -200,6 +207,51 @@ def run_once(path: Path) -> None:
         execution.execute(attempt.pk, worker="tests")
     for _ in range(3):
         path.look()
+
+
+def batch_of(web: APIClient, *lines: dict[str, Any]) -> str:
+    """The id of a batch of these lines, which has been looked at."""
+    requests = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    upload = {"purpose": "batch", "file": SimpleUploadedFile("requests.jsonl", requests)}
+    file = web.post("/v1/files", upload, format="multipart").json()
+    wanted = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = web.post("/v1/batches", wanted, format="json").json()
+    assert steps.work(60)
+    return str(batch["id"])
+
+
+def line_of(custom_id: str, prompt: str, **more: object) -> dict[str, Any]:
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": "o1-mini", "messages": messages, "max_completion_tokens": 100, **more}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+@pytest.mark.timeout(900)
+def test_lines_of_batches_are_nowhere_to_be_read_be_they_answered_or_refused(hostile, web, logged, settings):
+    faulty = batch_of(
+        web,
+        line_of("role", "x", messages=[{"role": canary("role"), "content": canary("prompt")}]),
+        line_of("effort", canary("prompt"), reasoning_effort=canary("effort")),
+        line_of("tier", canary("prompt"), service_tier=canary("tier")),
+        line_of("format", canary("prompt"), response_format={"type": canary("format")}),
+        line_of("unknown", canary("prompt"), **{canary("parameter"): 1}),
+        {**line_of("member", canary("prompt")), canary("member"): canary("value")},
+        {**line_of("url", canary("prompt")), "url": canary("url")},
+    )
+    told = web.get(f"/v1/batches/{faulty}").json()
+    assert len(told["errors"]["data"]) == 7
+    assert MARK in json.dumps(told["errors"])  # whoever sent it is told, so that it is stored, and unreadable
+    cases = list(CASES)
+    lines = [line_of(f"line {number}", prompt_of(cases[number % len(cases)])) for number in range(CANARIES)]
+    mixed = batch_of(web, *lines)
+    for _ in range(4):
+        run_once(hostile)
+        steps.work(60)
+    found = BatchLine.objects.filter(batch=UUID(mixed.removeprefix("batch_")))
+    statuses = set(found.values_list("status", flat=True))
+    assert {"completed", "failed"} <= statuses
+    assert found.filter(error__isnull=False).exists()
+    nowhere(logged, settings.REDIS_URL, [MARK])
 
 
 @pytest.mark.parametrize("model", ["o1-mini", "nothing-like-it"])

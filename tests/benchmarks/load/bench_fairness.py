@@ -1,8 +1,9 @@
 """A project that asks for one job a second, alone and beside one that submits thousands: how long its jobs wait.
 
 From the moment its client sends a job to the moment its call comes in at the provider; where call slots bind, and where
-requests per minute do. Beside the flood twice: while it comes in, as fast as it is accepted, so that nothing of the
-machine is idle; and once it stands in line. Alone is before the flood, and again after it with the flood paused.
+requests per minute do. Beside the flood twice: while it comes in, at the rate that the throttle of keys lets one send
+or, if so told, as fast as it is accepted; and once it stands in line. Alone is before the flood, and again after it,
+with the flood paused.
 """
 
 import time
@@ -69,7 +70,9 @@ def test_a_quiet_project_beside_a_flood(durable_servers, tell, what):
     with fleet(durable_servers, SETUPS[what]) as ours:
         ours.submit(QUIET, ours.body(), WARM, per_second=1.0)
         sent = submit_for(ours, jobs)
-        flood = ours.begin_submitting(FLOODING, ours.body(), knobs.FLOOD)
+        flood = ours.begin_submitting(
+            FLOODING, ours.body(), knobs.FLOOD, per_second=knobs.FLOOD_PER_SECOND or None, connections=8
+        )
         # The flood has to be there: a good part of it queued, and all that can be started started.
         deep = "SELECT count(*) > %s FROM jobs_job WHERE status = 'queued'"
         depth = min(knobs.FLOOD // 4, 500)

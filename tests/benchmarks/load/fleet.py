@@ -32,7 +32,7 @@ BOUNDLESS = 10**9
 class Setup:
     """What is to be measured: the model and its limits per minute, the provider's answers, and how many of each role.
 
-    `profile` names a role that runs under cProfile.
+    `profile` names a role that runs under cProfile. Without `batches_apart` the dispatcher's worker serves batches too.
     """
 
     model: str = "o1-mini"
@@ -43,6 +43,7 @@ class Setup:
     slots: int = 200  # of each worker
     projects: int = 1
     web: bool = True
+    batches_apart: bool = True
     profile: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of what every process of a fleet has
 
@@ -241,6 +242,8 @@ def _environment(servers: Servers, setup: Setup, database_url: str, simulator: R
         "OPENAI_API_KEY": OUR_KEY,
         "BURSAR_SIMULATOR": "1",
         "BURSAR_PROVIDER_SERVES_SHUT_DOWN_MODELS": "1",
+        # Floods are to meet the queue and its turns, and not the throttle before them.
+        "BURSAR_KEY_REQUESTS_PER_MINUTE": "0",
         "PYTHONUNBUFFERED": "1",
         **setup.environment,
     }
@@ -263,7 +266,11 @@ def _start_all(ours: Fleet) -> None:
     programs = {program.name: program for program in stack.workers()}
     for number in range(ours.setup.workers):
         ours.start("calls", _named(programs["worker-calls"], f"calls{number}"))
-    ours.start("control", _named(programs["worker-control"], "control"))
+    if ours.setup.batches_apart:
+        ours.start("control", _named(programs["worker-control"], "control"))
+        ours.start("batches", _named(programs["worker-batches"], "batches"))
+    else:
+        ours.start("control", _named(programs["worker-control"], "control", queues="control,batches"))
     ours.start("beat", programs["beat"])
     if ours.setup.web:
         port = free_port()
@@ -271,16 +278,18 @@ def _start_all(ours: Fleet) -> None:
         ours.start("web", stack._web(port, ours.address, stack.WEB_THREADS))
         _wait(lambda: stack.answers(ours.address), "the web server", ours.folder)
     for member in ours.members:
-        if member.role in ("calls", "control"):
+        if member.role in ("calls", "control", "batches"):
             _wait(lambda name=member.program.name: " ready." in ours.log(name), member.program.name, ours.folder)
     _see_slots(ours)
 
 
-def _named(program: Program, name: str) -> Program:
-    """The same worker under a node name and a log of its own."""
-    at = program.command.index("-n") + 1
-    command = (*program.command[:at], f"{name}@{os.getpid()}", *program.command[at + 1 :])
-    return Program(name=name, command=command, environment=program.environment, tier=program.tier)
+def _named(program: Program, name: str, queues: str = "") -> Program:
+    """The same worker under a node name and a log of its own, and of other queues where they are named."""
+    command = list(program.command)
+    command[command.index("-n") + 1] = f"{name}@{os.getpid()}"
+    if queues:
+        command[command.index("-Q") + 1] = queues
+    return Program(name=name, command=tuple(command), environment=program.environment, tier=program.tier)
 
 
 def _see_slots(ours: Fleet) -> None:

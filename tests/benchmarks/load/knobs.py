@@ -17,6 +17,8 @@ CALL_SECONDS = _number("BENCH_CALL_SECONDS", 20, 20)
 JOBS = int(_number("BENCH_JOBS", 1000, 5000))
 LINES = int(_number("BENCH_LINES", 2000, 50_000))
 FLOOD = int(_number("BENCH_FLOOD", 2000, 50_000))
+# What a key may send by default; 0: as fast as it is accepted, though no key could, and until nothing is idle.
+FLOOD_PER_SECOND = _number("BENCH_FLOOD_PER_SECOND", 100, 100)
 QUIET_SECONDS = _number("BENCH_QUIET_SECONDS", 30, 120)
 OUTAGE_JOBS = int(_number("BENCH_OUTAGE_JOBS", 600, 6000))
 OUTAGE_SECONDS = _number("BENCH_OUTAGE_SECONDS", 10, 30)
