@@ -6,7 +6,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
-from accounts import api_keys, log_context, throttling
+from accounts import api_keys, log_context, throttling, wall
 from accounts.audit import address_of
 from accounts.models import ApiKey, User
 from accounts.throttling import Quota
@@ -28,6 +28,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         _count(request, throttling.take_of_key(api_key))
         # Until the request ends, which takes them away with its own id.
         log_context.add(organization_id=api_key.project.organization_id, project_id=api_key.project_id)
+        wall.stand_behind(api_key.project.organization_id)
         api_keys.note_use(api_key, now)
         return api_key.created_by, api_key
 

@@ -7,7 +7,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from accounts import access, audit
+from accounts import access, audit, wall
 from accounts.access import Capability
 from accounts.audit import Who
 from accounts.errors import AlreadyMember, LastOwner, RoleNotYours
@@ -42,7 +42,8 @@ def invite(organization: Organization, email: str, role: Role, *, by: Who) -> Me
     hold(organization.pk)
     _require_right([role], organization.pk, by)
     address = email.strip().lower()
-    user, _ = User.objects.get_or_create(email=address, defaults={"password": make_password(None)})
+    with wall.lowered():  # a person may be known from another organization
+        user, _ = User.objects.get_or_create(email=address, defaults={"password": make_password(None)})
     membership, is_new = Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})
     if not is_new:
         raise AlreadyMember(param="email")

@@ -59,6 +59,11 @@ _COLUMNS = {
 }
 
 
+def sum_of(measure: Measure) -> Sum:
+    """What a measure counts, of rollups at whatever grain."""
+    return Sum(_COLUMNS.get(measure, F("calls")))
+
+
 def spent_in(limit: Counted, window: Window) -> Decimal:
     """What a limit's owner has used in a window, in the limit's measure.
 
@@ -67,7 +72,7 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
     owner = _of_owner(limit)
     if _is_whole_days(window):
         rows: Any = rows_between(window.start.date(), window.end.date(), **owner)
-        used = rows.aggregate(sum=Sum(_COLUMNS.get(limit.measure, F("calls"))))["sum"]
+        used = rows.aggregate(sum=sum_of(limit.measure))["sum"]
     else:
         rows = UsageRecord.objects.filter(booked_at__gte=window.start, booked_at__lt=window.end, **owner)
         used = rows.aggregate(sum=Sum(_COLUMNS[limit.measure]))["sum"] if limit.measure in _COLUMNS else rows.count()

@@ -131,21 +131,25 @@ def binding(
 
 def of_tier(owner: Owner, tier: UsageTier, instant: datetime) -> Iterator[Limit]:
     """The tier's monthly limit, on the organization and on each project alike: no project can spend more than all."""
-    month = month_of(instant)
-    for scope, of in ((Scope.ORGANIZATION, owner.organization), (Scope.PROJECT, owner.project)):
-        yield Limit(
-            scope=scope,
-            organization_id=owner.organization.pk,
-            quota_id=None,
-            project_id=owner.project.pk if scope == Scope.PROJECT else None,
-            owner_id=str(of.pk),
-            name=of.name,
-            origin=f"usage tier {tier.number}",
-            measure=Measure.USD,
-            model="",
-            amount=tier.monthly_limit_usd,
-            window=month,
-        )
+    yield tier_limit(owner.organization, None, tier, instant)
+    yield tier_limit(owner.organization, owner.project, tier, instant)
+
+
+def tier_limit(organization: Organization, project: Project | None, tier: UsageTier, instant: datetime) -> Limit:
+    """The tier's monthly limit on one project, or on the organization."""
+    return Limit(
+        scope=Scope.PROJECT if project else Scope.ORGANIZATION,
+        organization_id=organization.pk,
+        quota_id=None,
+        project_id=project.pk if project else None,
+        owner_id=str((project or organization).pk),
+        name=(project or organization).name,
+        origin=f"usage tier {tier.number}",
+        measure=Measure.USD,
+        model="",
+        amount=tier.monthly_limit_usd,
+        window=month_of(instant),
+    )
 
 
 def binds(quota: Quota | QuotaTerms, owner: Owner) -> bool:

@@ -7,7 +7,17 @@ rows. The statement that writes usage records adds them to all; another makes th
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup, UsageRecord
+from billing.models import (
+    DayKeyRollup,
+    DayModelRollup,
+    DayRollup,
+    KeyRollup,
+    ModelRollup,
+    ProjectRollup,
+    Rollup,
+    SpendRollup,
+    UsageRecord,
+)
 from billing.models.rollups import TOTALS
 
 __all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "adding", "rebuild"]
@@ -16,7 +26,10 @@ __all__ = ["COUNTED_AT", "DAY", "OWNER", "ROLLUPS", "TOTALS", "adding", "rebuild
 COUNTED_AT = "booked_at"
 DAY = f"({COUNTED_AT} AT TIME ZONE 'UTC')::date"
 OWNER = SpendRollup.OWNER
-ROLLUPS: tuple[type[Rollup], ...] = (SpendRollup, DayRollup, ProjectRollup, ModelRollup, KeyRollup)
+ROLLUPS: tuple[type[Rollup], ...] = (
+    *(SpendRollup, DayRollup, DayModelRollup, DayKeyRollup),
+    *(ProjectRollup, ModelRollup, KeyRollup),
+)
 
 
 def day_in(rollup: type[Rollup]) -> str:

@@ -9,7 +9,16 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from accounts.models import ApiKey, Project, Team, User
-from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
+from billing.models import (
+    DayKeyRollup,
+    DayModelRollup,
+    DayRollup,
+    KeyRollup,
+    ModelRollup,
+    ProjectRollup,
+    Rollup,
+    SpendRollup,
+)
 from billing.models.rollups import TOTALS
 
 # What people group by, and the column that it stands for.
@@ -23,7 +32,10 @@ GROUPINGS = {
     "service_tier": "service_tier",
 }
 # The fewest rows first, as far as that can be said: those by model and by day stay small however many keys there are.
-COARSEST_FIRST: tuple[type[Rollup], ...] = (ProjectRollup, ModelRollup, DayRollup, KeyRollup, SpendRollup)
+COARSEST_FIRST: tuple[type[Rollup], ...] = (
+    *(ProjectRollup, ModelRollup, DayRollup, KeyRollup),
+    *(DayKeyRollup, DayModelRollup, SpendRollup),
+)
 
 
 @dataclass(frozen=True, slots=True)

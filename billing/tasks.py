@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing import closing, mails, thresholds, verifications, watching
+from billing import closing, hourly, mails, thresholds, verifications, watching
 from billing.quotas import asking, news
 from billing.webhooks import outbox, sender
 
@@ -53,6 +53,11 @@ def expire_quota_requests() -> None:
 @shared_task
 def watch_limits() -> None:
     watching.watch_limits()
+
+
+@shared_task
+def note_hours() -> None:
+    hourly.note_days()
 
 
 @shared_task

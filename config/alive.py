@@ -14,6 +14,7 @@ class Part(StrEnum):
 
     DISPATCH = "dispatch"  # a dispatch ended well, so that queued jobs are started
     BEAT = "beat"  # a message of the beat was carried out
+    BATCHES = "batches"  # batches were taken further, or there were none
 
 
 def say(part: Part) -> None:

@@ -128,11 +128,16 @@ class Consumer(consumer.Consumer):
         return super().ensure_connected(conn)
 
 
+# What others want to know of, by its task.
+_PARTS = {waking.WAKE_TASK: alive.Part.DISPATCH, "jobs.tasks.work_on_batches": alive.Part.BATCHES}
+
+
 @task_success.connect
-def note_dispatch(sender: Any = None, **kwargs: Any) -> None:
-    """A task has ended well; of a dispatch, others want to know."""
-    if getattr(sender, "name", "") == waking.WAKE_TASK:
+def note_success(sender: Any = None, **kwargs: Any) -> None:
+    """A task has ended well."""
+    part = _PARTS.get(getattr(sender, "name", ""))
+    if part is not None:
         try:
-            alive.say(alive.Part.DISPATCH)
+            alive.say(part)
         except redis.RedisError as error:
-            logger.warning("nobody was told that dispatch runs: %s", error)
+            logger.warning("nobody was told that %s runs: %s", part, error)

@@ -38,6 +38,7 @@ from accounts.errors import (
     RoleNotYours,
     TeamOwnsProjects,
 )
+from accounts.wall import WallMissing
 from billing.errors import (
     AlreadyAsked,
     LimitTooSmall,
@@ -52,7 +53,9 @@ from billing.webhooks.urls import UrlRefused
 from config import openai_errors, refusals
 from jobs.backlog import COUNTED_EVERY_SECONDS
 from jobs.batches.errors import BatchNotCancellable, FileInUse, FileTooLarge
+from jobs.comparisons.errors import ComparisonNotCancellable, WordingHasNoPlace
 from jobs.errors import (
+    AdviceBlocks,
     BacklogFull,
     MaxCostTooSmall,
     NotCancellable,
@@ -76,6 +79,7 @@ STATUS: Mapping[type[DomainError], int] = {
     UnknownPrice: 400,
     RateLimitUnknown: 403,
     RequestTooLarge: 400,
+    AdviceBlocks: 400,
     NotCancellable: 409,
     NotErasable: 409,
     IdempotencyKeyInvalid: 400,
@@ -83,6 +87,7 @@ STATUS: Mapping[type[DomainError], int] = {
     IdempotencyKeyInFlight: 409,
     BacklogFull: 429,
     TooManyWaiting: 503,
+    WallMissing: 503,
     RoleNotYours: 403,
     LastOwner: 409,
     AlreadyMember: 409,
@@ -99,6 +104,8 @@ STATUS: Mapping[type[DomainError], int] = {
     FileTooLarge: 413,
     FileInUse: 409,
     BatchNotCancellable: 409,
+    ComparisonNotCancellable: 409,
+    WordingHasNoPlace: 400,
 }
 RETRY_AFTER: Mapping[type[DomainError], int] = {
     IdempotencyKeyInFlight: 1,

@@ -22,7 +22,9 @@ GROUPS = (
         "Spend",
         (
             ("Dashboard", "payments"),
+            ("Expectations", "insights"),
             ("WhatIf", "alt_route"),
+            ("Waste", "delete_sweep"),
             ("Reconciliation", "receipt_long"),
             ("Statementsandreviews", "fact_check"),
             ("ClosedMonth", "event_available"),
@@ -47,6 +49,8 @@ GROUPS = (
         (
             ("Job", "work"),
             ("Batch", "stacks"),
+            ("Comparison", "balance"),
+            ("Undelivered", "mark_email_unread"),
             ("Queue", "format_list_numbered"),
             ("Doubt", "help"),
             ("Breaker", "power_off"),

@@ -7,10 +7,10 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import environ
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from config import theme
+from config.schedule import SCHEDULE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -155,6 +155,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.requests.WallMiddleware",
     "config.requests.DatabaseTurnMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -213,6 +214,10 @@ DATABASES = {
         },
     }
 }
+# A second wall between organizations, in the database: auto (where its role can be taken), require, or off.
+ROW_SECURITY = env.str("BURSAR_ROW_SECURITY", default="auto")
+if ROW_SECURITY not in {"auto", "require", "off"}:
+    raise ImproperlyConfigured(f"BURSAR_ROW_SECURITY is auto, require or off, not {ROW_SECURITY!r}.")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -302,13 +307,29 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {  # what stands in several components
+        "AdviceRuleEnum": "accounts.models.AdviceRule",
+        "ComparisonStatusEnum": "jobs.comparisons.states.ComparisonStatus",
+        "JobObjectEnum": ["job"],
+        "JobServiceTierEnum": "billing.models.ServiceTier",
+        "JobStatusEnum": "jobs.states.JobStatus",
+    },
 }
 
 # --- Celery: messages carry ids and are hints; PostgreSQL decides ----------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "control"
-CELERY_TASK_ROUTES = {"jobs.tasks.call_model": {"queue": "calls"}}
+CELERY_TASK_ROUTES = {
+    "jobs.tasks.call_model": {"queue": "calls"},
+    # They take seconds of Python at a time, for which no dispatch has to wait (docs/decisions/0037).
+    "jobs.tasks.work_on_batches": {"queue": "batches"},
+    "jobs.tasks.work_on_comparisons": {"queue": "batches"},
+    "jobs.tasks.work_at_provider": {"queue": "batches"},
+    "jobs.tasks.erase_old_files": {"queue": "batches"},
+    "jobs.tasks.learn": {"queue": "batches"},
+    "jobs.tasks.prepare_waste": {"queue": "batches"},
+}
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -330,40 +351,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": CELERY_VISIBILITY_TIMEOUT,
 }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"visibility_timeout": CELERY_VISIBILITY_TIMEOUT}
-CELERY_BEAT_SCHEDULE = {
-    "dispatch queued jobs": {"task": "jobs.tasks.dispatch", "schedule": 1.0, "options": {"expires": 5}},
-    "rescue stranded attempts": {"task": "jobs.tasks.rescue", "schedule": 2.0, "options": {"expires": 15}},
-    "look up lost answers": {"task": "jobs.tasks.look_up", "schedule": 2.0, "options": {"expires": 15}},
-    "look at background calls": {"task": "jobs.tasks.look_at_background", "schedule": 1.0, "options": {"expires": 5}},
-    "work on batches": {"task": "jobs.tasks.work_on_batches", "schedule": 1.0, "options": {"expires": 5}},
-    "erase old files": {"task": "jobs.tasks.erase_old_files", "schedule": 3600.0, "options": {"expires": 3000}},
-    "say that the beat lives": {"task": "config.tasks.hear_beat", "schedule": 5.0, "options": {"expires": 10}},
-    "close months that ended": {"task": "billing.tasks.close_months", "schedule": 3600.0, "options": {"expires": 3000}},
-    "tell what crossed a limit": {"task": "billing.tasks.tell", "schedule": 1.0, "options": {"expires": 5}},
-    "mail alerts": {"task": "billing.tasks.mail_alerts", "schedule": 60.0, "options": {"expires": 50}},
-    "end quota requests": {
-        "task": "billing.tasks.expire_quota_requests",
-        "schedule": 30.0,
-        "options": {"expires": 25},
-    },
-    "watch limits": {"task": "billing.tasks.watch_limits", "schedule": 60.0, "options": {"expires": 50}},
-    "watch spend": {"task": "billing.tasks.watch_spend", "schedule": 600.0, "options": {"expires": 500}},
-    "forget old deliveries": {"task": "billing.tasks.forget_old_deliveries", "schedule": 3600.0},
-    # When few calls wait for a book that is being read.
-    "verify every book": {"task": "billing.tasks.verify_every_book", "schedule": crontab(hour="3", minute="17")},
-    "verify the audit trails": {"task": "accounts.tasks.verify_audit", "schedule": crontab(hour="3", minute="47")},
-    # After the provider's day has ended, and again each day until its bill is complete.
-    "compare with the provider's bill": {
-        "task": "jobs.tasks.reconcile_every_account",
-        "schedule": crontab(hour="5", minute="23"),
-    },
-    "erase content that is not kept": {
-        "task": "jobs.tasks.erase_due_content",
-        "schedule": 30.0,
-        "options": {"expires": 25},
-    },
-    "forget old idempotency keys": {"task": "jobs.tasks.forget_idempotency_keys", "schedule": 3600.0},
-}
+CELERY_BEAT_SCHEDULE = SCHEDULE
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 
 # --- Logs: ids and codes, never a prompt or a secret -----------------------------------------------------------------

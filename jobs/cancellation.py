@@ -4,6 +4,9 @@ What it had used by then is settled, so that it is cancelled a moment later. A c
 billed already.
 """
 
+from collections.abc import Iterable
+from uuid import UUID
+
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
@@ -12,6 +15,7 @@ from billing.clock import database_now
 from jobs.errors import NotCancellable
 from jobs.models import Attempt, Job
 from jobs.states import AttemptStatus, JobStatus
+from jobs.transitions import move_jobs
 
 
 @transaction.atomic
@@ -37,6 +41,20 @@ def withdraw(job: Job) -> bool:
         status=JobStatus.CANCELLED, finished_at=database_now(), waiting_on=None
     )
     return withdrawn == 1
+
+
+def withdraw_all(job_ids: Iterable[UUID]) -> int:
+    """Cancels those of the jobs that are still queued; how many. The dispatcher may be first: then a job runs, is
+    billed, and is waited for.
+    """
+    return move_jobs(
+        job_ids,
+        to=JobStatus.CANCELLED,
+        come_from=JobStatus.QUEUED,
+        finished_at=database_now(),
+        waiting_on=None,
+        run_after=None,
+    )
 
 
 def _ask_to_stop(job: Job) -> bool:

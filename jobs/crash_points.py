@@ -51,7 +51,26 @@ STEPS = (
 BACKGROUND_STEPS = ("accepted",)  # by the provider, and its id is stored
 # Of batches alone.
 BATCH_STEPS = ("batch.stepped",)  # all of a step, not committed
-_KNOWN = (*STEPS, *BACKGROUND_STEPS, *BATCH_STEPS)
+# Of comparisons alone.
+COMPARISON_STEPS = ("comparison.stepped",)  # all of a step, not committed
+# Of batches at the provider alone.
+PROVIDER_BATCH_STEPS = (
+    "at_provider.sending",  # nothing was sent, and its lines are held
+    "at_provider.uploaded",  # its file is there, and the file's id is not stored
+    "at_provider.creating",  # committed, and the provider not asked yet
+    "at_provider.created",  # it is there, and its id is not stored
+    "at_provider.accepted",
+    "at_provider.ended",  # and nothing of it fetched
+    "at_provider.fetched",  # its files are here, and nothing of them is booked
+    "at_provider.settled",  # some lines, not committed
+    "at_provider.returned",  # some lines, not committed
+)
+# Of learning alone.
+LEARNING_STEPS = (
+    "learning.taken",  # off the list of what is to be learnt of, not committed
+    "learning.written",  # all that was learnt, not committed
+)
+_KNOWN = (*STEPS, *BACKGROUND_STEPS, *BATCH_STEPS, *COMPARISON_STEPS, *PROVIDER_BATCH_STEPS, *LEARNING_STEPS)
 _POINT = re.compile(r"(?P<step>[a-z0-9._]+)=(?P<action>pause|kill)(?:@(?P<nth>\d+)|%(?P<chance>0?\.\d+|[01]))?")
 
 

@@ -1,10 +1,11 @@
 """Content is erased: at somebody's word, or when its project keeps it no longer. The books stay as they are.
 
-What goes are prompt and answer, and the provider's words where a call failed. What stays are the job with its status,
-model, tokens, cost, times and metadata, its attempts, and every entry of the books: none of them holds content.
+What goes are prompt and answer, and the provider's words where a call failed; of batches, what was said of their
+lines; of comparisons, what they asked. What stays are the job with its status, model, tokens, cost, times and metadata,
+its attempts, and every entry of the books: none of them holds content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from accounts import audit
 from accounts.audit import Who
 from accounts.models import AuditAction, Project
 from billing.arrays import array
+from jobs.batches import erasing
+from jobs.batches.states import BATCH_ACTIVE
+from jobs.comparisons import erasing as comparison_erasing
 from jobs.errors import NotErasable
 from jobs.models import Job, JobContent
 
@@ -38,6 +42,9 @@ _ERASE = """
     ), silenced AS (
         UPDATE jobs_attempt SET error_message = '' FROM gone
         WHERE jobs_attempt.job_id = gone.id AND error_message <> ''
+    ), unsaid AS (
+        UPDATE jobs_batchline SET error = NULL FROM gone
+        WHERE jobs_batchline.job_id = gone.id AND jobs_batchline.error IS NOT NULL
     ), erased AS (
         DELETE FROM jobs_jobcontent USING gone WHERE job_id = gone.id
     )
@@ -72,30 +79,48 @@ def note_fetched(job: Job) -> None:
         JobContent.objects.filter(pk=job.pk, fetched_at__isnull=True).update(fetched_at=Now())
 
 
+def note_all_fetched(project: Project, job_ids: Iterable[UUID]) -> None:
+    """The same for the answers of several jobs of one project."""
+    if project.content_retention_days == 0:
+        final = JobContent.objects.filter(pk__in=list(job_ids), fetched_at__isnull=True, job__finished_at__isnull=False)
+        final.update(fetched_at=Now())
+
+
+def kept_for(project: Project) -> timedelta | None:
+    """How long a project keeps content that nobody has fetched, after the end of its job; None: for ever."""
+    days = project.content_retention_days
+    return None if days is None else timedelta(days=days) if days else UNFETCHED
+
+
 def erase_due() -> int:
     """Erases what projects keep no longer, in bounded batches; returns of how many jobs."""
-    limited = Project.objects.filter(content_retention_days__isnull=False).order_by("pk")
-    return sum(_erase_due_of(project) for project in limited)
+    erased = 0
+    for project in Project.objects.filter(content_retention_days__isnull=False).order_by("pk"):
+        if (kept := kept_for(project)) is not None:
+            erased += _erase_due_of(project, kept)
+            erasing.erase_due_of(project, kept)
+            comparison_erasing.erase_due_of(project, kept)
+    return erased
 
 
-def _erase_due_of(project: Project) -> int:
+def _erase_due_of(project: Project, kept: timedelta) -> int:
     erased = 0
     for _ in range(MOST_BATCHES):
-        due = _due(project)
+        due = _due(project, kept)
         erased += _erase(due)
         if len(due) < BATCH:
             break
     return erased
 
 
-def _due(project: Project) -> list[UUID]:
+def _due(project: Project, kept: timedelta) -> list[UUID]:
     """Jobs of the project whose content is not to be kept any longer, those that ended first."""
-    days = project.content_retention_days
-    assert days is not None, "the project keeps content for ever"
-    is_over = Q(finished_at__lte=Now() - (timedelta(days=days) if days else UNFETCHED))
-    if days == 0:
+    is_over = Q(finished_at__lte=Now() - kept)
+    if project.content_retention_days == 0:
         is_over |= Q(content__fetched_at__lte=Now() - FETCHED)
     held = Job.objects.filter(is_over, project=project, finished_at__isnull=False, content_erased_at__isnull=True)
+    # An answer that was paid for still has to get into the file of its batch.
+    held = held.exclude(batch_line__batch__status__in=sorted(BATCH_ACTIVE))
     return list(held.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
 
 

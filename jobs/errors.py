@@ -21,6 +21,12 @@ class MaxCostTooSmall(DomainError):
     code = "max_cost_exceeded"
 
 
+class AdviceBlocks(DomainError):
+    """The project refuses prompts with advice of this kind."""
+
+    code = "advice_blocks"
+
+
 class RateLimitUnknown(DomainError):
     """No rate limit is known for this model at the organization's usage tier, so no call of it may start."""
 

@@ -4,7 +4,7 @@ A bound is a promise: the provider's own count may not exceed it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -34,6 +34,7 @@ CHARACTERS_PER_TOKEN = 4
 # The tokenizer refuses more than 200,000 tokens at once, and no character is more than four. A token that a cut falls
 # into counts as two or three, which the margin does not notice.
 PIECE_CHARACTERS = 50_000
+_PLAIN_MEMBERS = frozenset({"role", "content"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Bound:
 
 
 @cache
-def _vocabulary() -> Any:
+def vocabulary() -> Any:
+    """The encoding o200k_base."""
     # Importing it takes a second of CPU, which commands and workers that count nothing need not spend.
     return import_module("bpe_openai").get_encoding("o200k_base")
 
@@ -71,8 +73,10 @@ def count_tokens(text: str) -> int:
     """
     # A lone surrogate has no UTF-8 form; the provider would replace it as well.
     text = text.encode("utf-8", "replace").decode()
+    if len(text) <= PIECE_CHARACTERS:
+        return len(vocabulary().encode_ordinary(text))
     pieces = (text[i : i + PIECE_CHARACTERS] for i in range(0, len(text), PIECE_CHARACTERS))
-    return sum(len(_vocabulary().encode_ordinary(piece)) for piece in pieces)
+    return sum(len(vocabulary().encode_ordinary(piece)) for piece in pieces)
 
 
 def prompt_size(request: PromptRequest, *, has_responses: bool = False) -> PromptSize:
@@ -80,7 +84,7 @@ def prompt_size(request: PromptRequest, *, has_responses: bool = False) -> Promp
 
     `has_responses`: its model may be called by the Responses API, which frames a prompt in more tokens than chat does.
     """
-    texts = [text for message in request.messages for text in _texts({**message, "role": ""})]
+    texts = [text for message in request.messages for text in _texts_of(message)]
     schemas = [
         json.dumps(request.parameters[name], ensure_ascii=False)
         for name in ("tools", "functions", "response_format")
@@ -100,10 +104,14 @@ def prompt_size(request: PromptRequest, *, has_responses: bool = False) -> Promp
     return PromptSize(counted, bound, sum(map(len, texts + schemas)))
 
 
+def most_output(request: PromptRequest, *, max_output_tokens: int) -> int:
+    """The output tokens that a call cannot exceed: its cap, or what the model can make, for each answer."""
+    return (request.cap or max_output_tokens) * (request.parameters.get("n") or 1)
+
+
 def bound_of(request: PromptRequest, size: PromptSize, *, max_output_tokens: int, price: PriceTerms) -> Bound:
     """The bound of a call. Without a cap of its own, the answer may be as long as the model can make it."""
-    answers = request.parameters.get("n") or 1
-    output_tokens = (request.cap or max_output_tokens) * answers
+    output_tokens = most_output(request, max_output_tokens=max_output_tokens)
     return Bound(
         input_tokens=size.bound_tokens,
         output_tokens=output_tokens,
@@ -111,6 +119,14 @@ def bound_of(request: PromptRequest, size: PromptSize, *, max_output_tokens: int
         # "max of the cap and an estimate from the characters" (rate limit guide); ours never counts less than that.
         admission_tokens=max(request.cap or 0, ceil(size.characters / CHARACTERS_PER_TOKEN), size.counted_tokens),
     )
+
+
+def _texts_of(message: dict[str, Any]) -> Iterable[str]:
+    """Every text of a message but its role; most have one, which is found at once."""
+    content = message.get("content")
+    if type(content) is str and message.keys() <= _PLAIN_MEMBERS:
+        return (content,)
+    return _texts({**message, "role": ""})
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -20,6 +20,7 @@ class AttemptStatus(models.TextChoices):
     CREATED = "created"
     CALLING = "calling"
     ACCEPTED = "accepted"
+    BATCHED = "batched"
     ANSWERED = "answered"
     REJECTED = "rejected"
     ABANDONED = "abandoned"
@@ -79,6 +80,13 @@ ATTEMPT_TRANSITIONS: dict[AttemptStatus, set[AttemptStatus]] = {
         AttemptStatus.ANSWERED,  # it was found to have ended, with usage
         AttemptStatus.REJECTED,  # it was found to have failed, unbilled
         AttemptStatus.IN_DOUBT,  # the provider does not know it any more, or does not say what it used
+    },
+    # A line of a batch for the provider, held from the beginning; whether it is there is told by that batch alone.
+    AttemptStatus.BATCHED: {
+        AttemptStatus.ANSWERED,  # it stands in the provider's answers, with usage
+        AttemptStatus.REJECTED,  # refused, or not run, unbilled
+        AttemptStatus.ABANDONED,  # its batch was never sent
+        AttemptStatus.IN_DOUBT,  # the provider does not say what became of it, or what it used
     },
     AttemptStatus.IN_DOUBT: {
         AttemptStatus.RESOLVED,  # looked up, presumed, or decided by a person

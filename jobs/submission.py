@@ -15,7 +15,7 @@ from typing import Any
 from django.db import transaction
 
 from accounts.errors import DomainError
-from accounts.models import ApiKey, Organization, Project
+from accounts.models import AdviceRule, ApiKey, Organization, Project
 from accounts.remembered import reading_anew, remembered
 from accounts.tiers import Standing, rate_limit, standing, tiers_on
 from billing.amounts import at_most
@@ -28,15 +28,21 @@ from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
 from billing.pricing import PriceTerms
 from jobs import catalogue, waking
+from jobs.advice import refusing
+from jobs.advice.advice import Advice
+from jobs.advice.rules import advise
+from jobs.advice.situations import situation_of
 from jobs.background.choice import runs_in_background
 from jobs.backlog import check_room
 from jobs.crash_points import reach
 from jobs.credentials import access_of
 from jobs.errors import MaxCostTooSmall, RateLimitUnknown, RequestTooLarge
-from jobs.estimates import Bound, bound_of, prompt_size
+from jobs.estimates import Bound, PromptSize, bound_of, prompt_size
 from jobs.insertion import insert
+from jobs.learning.predictions import Likeness, likeness_of, predict
 from jobs.models import Job, JobContent, Queue
 from jobs.models.catalogue import Endpoint
+from jobs.prefixes import prefix_of
 from jobs.queues import queue_of
 from jobs.validation import PromptRequest, RequestRejected, validate, validate_size
 
@@ -52,53 +58,86 @@ class Submission:
     priority: int = 0
     service_tier: ServiceTier = ServiceTier.STANDARD
     max_cost_usd: Decimal | None = None
+    # A price that rises before its call fails it then, because others have been promised the rest.
+    is_held_to_its_bound: bool = False
     deadline: datetime | None = None
     # What an endpoint of the provider's other than chat says again of the request when it shows the job.
     asked: Mapping[str, Any] | None = None
+    # Somebody waits, and reads the answer while it is made.
+    wants_stream: bool = False
+    # Who sent it reads advice on the prompt. Nobody reads it on the lines of a batch.
+    wants_advice: bool = False
+    ignored_advice: frozenset[AdviceRule] = frozenset()
 
 
 def submit(api_key: ApiKey, submission: Submission) -> Job:
-    """The queued job. One statement writes it, in the caller's transaction if there is one.
+    """The queued job, with the advice on its prompt. One statement writes it, in the caller's transaction if any.
 
-    The dispatcher is woken when that has committed. Raises BacklogFull, RequestRejected with the provider's own
-    wording, UnknownPrice, RateLimitUnknown, RequestTooLarge, MaxCostTooSmall, and LimitTooSmall where the call would
-    not fit even into an untouched budget.
+    The dispatcher is woken when that has committed. Raises BacklogFull, AdviceBlocks, RequestRejected with the
+    provider's own wording, UnknownPrice, RateLimitUnknown, RequestTooLarge, MaxCostTooSmall, and LimitTooSmall where
+    the call would not fit even into an untouched budget.
     """
     project = api_key.project
     check_room(project)
     now = nearly_now()
-    if submission.deadline is not None and submission.deadline <= now:
-        raise RequestRejected(
-            f"The deadline {submission.deadline.isoformat()} has passed; send a later one or none.", param="deadline"
-        )
+    check_deadline(submission, now)
     try:
         bound = check(api_key, submission, now)
     except DomainError:
         # A limit may have been raised or a price added just now.
         with reading_anew():
             bound = check(api_key, submission, now)
-    job = Job(
-        organization_id=project.organization_id,
-        project=project,
-        queue=_queue(project, submission.prompt.model),
-        api_key_id=api_key.pk,
-        created_by_id=api_key.created_by_id,
-        model=submission.prompt.model,
-        service_tier=submission.service_tier,
-        priority=submission.priority,
-        metadata=submission.metadata,
-        max_cost_usd=submission.max_cost_usd,
-        deadline=submission.deadline,
-        bound_input_tokens=bound.input_tokens,
-        bound_output_tokens=bound.output_tokens,
-        bound_usd=bound.usd,
-        admission_tokens=bound.admission_tokens,
-        queued_at=now,
-    )
+    like = likeness_of(project, submission.prompt, bound)
+    advice = advice_on(project, submission, like, now) if submission.wants_advice else ()
+    refusing.check(project, advice)
+    job = job_of(api_key, submission, bound, now, like)
+    job.advice = advice
     insert(job, JobContent(job=job, request=body_for_provider(submission), asked=submission.asked))
     transaction.on_commit(_committed)
     reach("t1.written")
     return job
+
+
+def check_deadline(submission: Submission, now: datetime) -> None:
+    """Raises RequestRejected where the job could not start before its deadline any more."""
+    if submission.deadline is not None and submission.deadline <= now:
+        raise RequestRejected(
+            f"The deadline {submission.deadline.isoformat()} has passed; send a later one or none.", param="deadline"
+        )
+
+
+def job_of(api_key: ApiKey, submission: Submission, bound: Bound, now: datetime, like: Likeness | None = None) -> Job:
+    """The job of a submission that was checked, not stored. `like`: what its prompt is like, where that is known."""
+    project, prompt = api_key.project, submission.prompt
+    like = like or likeness_of(project, prompt, bound)
+    prediction = predict(like, bound, lambda: _price_of(project.organization, submission, now))
+    return Job(
+        organization_id=project.organization_id,
+        project=project,
+        queue=_queue(project, prompt.model),
+        api_key_id=api_key.pk,
+        created_by_id=api_key.created_by_id,
+        model=prompt.model,
+        service_tier=submission.service_tier,
+        priority=submission.priority,
+        metadata=submission.metadata,
+        max_cost_usd=bound.usd if submission.is_held_to_its_bound else submission.max_cost_usd,
+        deadline=submission.deadline,
+        wants_stream=submission.wants_stream,
+        bound_input_tokens=bound.input_tokens,
+        bound_output_tokens=bound.output_tokens,
+        bound_usd=bound.usd,
+        admission_tokens=bound.admission_tokens,
+        prompt_prefix=prefix_of(project.organization_id, prompt.messages, prompt.parameters, bound.input_tokens),
+        queued_at=now,
+        **prediction.columns,
+    )
+
+
+def _price_of(organization: Organization, submission: Submission, now: datetime) -> PriceTerms:
+    entry = catalogue.find(submission.prompt.model)
+    assert entry is not None  # the submission was checked
+    return price_now(organization, submission, entry, now)
 
 
 def _committed() -> None:
@@ -120,6 +159,23 @@ def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     _check_rate_limit(organization, _standing_of(organization), entry, bound, now)
     _check_budgets(owner_of(api_key, entry.model.name), submission, bound)
     return bound
+
+
+def advice_on(project: Project, submission: Submission, like: Likeness, now: datetime) -> tuple[Advice, ...]:
+    """Advice on the prompt of a submission that was checked, but for what its sender ignores."""
+    prompt, organization = submission.prompt, project.organization
+    entry = catalogue.find(prompt.model)
+    assert entry is not None  # it was checked
+    price = price_now(organization, submission, entry, now)
+    situation = situation_of(
+        prompt,
+        entry,
+        price,
+        like.expectation(price),
+        tier=_standing_of(organization).tier.number,
+        day=organization.terms_date(now),
+    )
+    return tuple(one for one in advise(prompt.messages, situation) if one.rule not in submission.ignored_advice)
 
 
 def validated(project: Project, prompt: PromptRequest, now: datetime) -> catalogue.CatalogueEntry:
@@ -154,16 +210,22 @@ def price_now(
 def bound_at(submission: Submission, entry: catalogue.CatalogueEntry, price: PriceTerms) -> Bound:
     """The most that a validated submission can take at a price; raises RequestRejected for what no window holds."""
     prompt = submission.prompt
+    return bound_of(prompt, sized(prompt, entry), max_output_tokens=entry.max_output_tokens, price=price)
+
+
+def sized(prompt: PromptRequest, entry: catalogue.CatalogueEntry) -> PromptSize:
+    """How large a validated prompt is; raises RequestRejected for what no window holds. Its tokens are counted."""
     size = prompt_size(prompt, has_responses=Endpoint.RESPONSES in entry.model.endpoints)
     validate_size(prompt, entry, prompt_tokens=size.counted_tokens)
-    return bound_of(prompt, size, max_output_tokens=entry.max_output_tokens, price=price)
+    return size
 
 
 def body_for_provider(submission: Submission) -> dict[str, Any]:
     """The request body as the provider gets it, before what Bursar adds to each attempt."""
     prompt = submission.prompt
     body = {"model": prompt.model, "messages": prompt.messages, **prompt.parameters}
-    if submission.service_tier != ServiceTier.STANDARD:
+    # The tier of a batch is not asked for: it is the price of the endpoint through which the line is sent.
+    if submission.service_tier not in (ServiceTier.STANDARD, ServiceTier.BATCH):
         body["service_tier"] = submission.service_tier.value
     return body
 

@@ -9,9 +9,13 @@ from jobs import dispatch as dispatching
 from jobs import erasure, execution, queues, reconciliation, recovery, waking
 from jobs.background import adoption, looking
 from jobs.batches import files, steps
+from jobs.batches.at_provider import looking as looking_at_batches
+from jobs.comparisons import steps as comparison_steps
 from jobs.execution import engine as engines
 from jobs.front_door import undelivered
+from jobs.learning import folding
 from jobs.recovery import decisions, looks
+from jobs.waste import preparing
 
 
 @shared_task(bind=True)
@@ -80,10 +84,30 @@ def reconcile_every_account() -> None:
 
 
 @shared_task
+def prepare_waste() -> None:
+    preparing.prepare()
+
+
+@shared_task
 def work_on_batches() -> None:
     steps.work()
 
 
 @shared_task
+def work_on_comparisons() -> None:
+    comparison_steps.work()
+
+
+@shared_task
 def erase_old_files() -> None:
     files.erase_old()
+
+
+@shared_task
+def work_at_provider() -> None:
+    looking_at_batches.work()
+
+
+@shared_task
+def learn() -> None:
+    folding.learn()

@@ -6,6 +6,7 @@ from secrets import token_hex
 from django.db import connection
 from django.db.models import QuerySet, Sum
 
+from accounts import wall
 from jobs.models import Attempt, Worker
 from jobs.states import ATTEMPT_IN_FLIGHT
 
@@ -96,7 +97,8 @@ def alive(now: datetime) -> "QuerySet[Worker]":
 
 def calls_in_flight() -> int:
     """Calls that are under way or about to be: each takes one of those slots."""
-    return Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
+    with wall.lowered():  # slots are everybody's, and so is their number
+        return Attempt.objects.filter(status__in=ATTEMPT_IN_FLIGHT).count()
 
 
 def slots(now: datetime) -> int:

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db import models
 
 from accounts.models import Organization
+from billing.rollups import ROLLUPS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 APPS = ("accounts", "billing", "jobs", "config")
@@ -146,7 +147,7 @@ def test_every_amount_has_twelve_places():
 def test_the_books_are_written_by_billing_alone():
     """Others read them; nobody else makes, changes or deletes a row."""
     books = {"Budget", "Hold", "Reservation", "LedgerEntry", "UsageRecord"}
-    books |= {"SpendRollup", "DayRollup", "ProjectRollup", "ModelRollup", "KeyRollup"}
+    books |= {rollup.__name__ for rollup in ROLLUPS}
     writes = {"create", "bulk_create", "update", "bulk_update", "delete", "get_or_create", "update_or_create"}
     found = []
     for path in sources("accounts", "jobs", "config"):

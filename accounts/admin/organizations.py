@@ -18,7 +18,7 @@ from unfold.forms import ActionForm
 from accounts import audit
 from accounts.access import may
 from accounts.admin.base import BursarAdmin, Capability, Place, SeenWithOwner, badge, dollars, link, list_of
-from accounts.models import Membership, Organization, Project, Team
+from accounts.models import AdviceRule, Membership, Organization, Project, Team
 from accounts.tiers import missing_for, standing, tiers_on
 
 
@@ -151,6 +151,16 @@ class OwnOrganizationForm(forms.ModelForm):
         return cleaned
 
 
+class ProjectForm(OwnOrganizationForm):
+    blocks_on_advice = forms.MultipleChoiceField(
+        choices=AdviceRule.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Advice that refuses jobs",
+        help_text="Jobs whose prompt gets advice of these kinds are refused, unless their sender ignores it by name.",
+    )
+
+
 class FixedOrganization(BursarAdmin):
     """A row of an organization: chosen once, because spend and members hang on it."""
 
@@ -206,7 +216,7 @@ class ProjectAdmin(FixedOrganization):
     place = Place(organization="organization", projects=("pk",))
     sees = Capability.SEE
     changes = Capability.MANAGE_PROJECTS
-    form = OwnOrganizationForm
+    form = ProjectForm
     action_form = ReasonForm
     actions = ("pause", "unpause")
     list_display = ("name", "organization", "team", "state", "paused_reason", "spend", "created_at")
@@ -224,6 +234,8 @@ class ProjectAdmin(FixedOrganization):
         (None, {"fields": ("organization", "team", "name", "slug", "provider_project_id", "dispatch_weight")}),
         ("Lost answers", {"fields": ("doubt_policy", "doubt_patience_hours")}),
         ("Prompts and answers", {"fields": ("content_retention_days",)}),
+        ("Batches", {"fields": ("may_batch_at_provider",)}),
+        ("Advice on prompts", {"fields": ("blocks_on_advice",)}),
         ("State", {"fields": ("state", "paused_at", "paused_reason", "related", "created_at")}),
     )
     add_fieldsets = (fieldsets[0],)

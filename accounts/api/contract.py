@@ -113,6 +113,9 @@ PROBLEM = inline_serializer(
             required=False,
         ),
         "budget": serializers.DictField(required=False, help_text="The limit that is in the way, with its figures."),
+        "advice": serializers.ListField(
+            child=serializers.DictField(), required=False, help_text="The advice by which the project refuses the job."
+        ),
     },
 )
 

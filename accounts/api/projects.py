@@ -19,7 +19,7 @@ from accounts.api.fields import FlagField, TextField, WholeNumberField
 from accounts.api.management import REFUSALS, TAGS, Body, ManagementView, PageQuery, invalid, page, read_body
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
-from accounts.models import DoubtPolicy, Project, Team
+from accounts.models import AdviceRule, DoubtPolicy, Project, Team
 from accounts.models.organizations import LONGEST_RETENTION_DAYS, SLUG
 
 
@@ -48,6 +48,20 @@ class ProjectBody(Body):
         help_text="Prompts and answers are erased so many days after a job has ended; null: never. 0: a minute after "
         "the answer was fetched, or an hour after the job's end if nobody fetches it.",
     )
+    may_batch_at_provider = FlagField(
+        required=False,
+        help_text="true: lines of its batches may be sent through the provider's batch endpoint, at the price of "
+        "batches. The provider then keeps them in files for days.",
+    )
+    blocks_on_advice = serializers.ListField(
+        child=serializers.ChoiceField(choices=AdviceRule.choices),
+        required=False,
+        help_text="Jobs whose prompt gets advice by these rules are refused (400 `advice_blocks`), unless their sender "
+        "ignores it by name. Empty: never.",
+    )
+
+    def validate_blocks_on_advice(self, rules: list[str]) -> list[str]:
+        return sorted(set(rules))
 
     def validate_team(self, team_id: UUID | None) -> Team | None:
         if team_id is None:
@@ -91,13 +105,15 @@ class ProjectSerializer(serializers.Serializer):
     doubt_patience_hours = serializers.IntegerField()
     dispatch_weight = serializers.IntegerField()
     content_retention_days = serializers.IntegerField(allow_null=True)
+    may_batch_at_provider = serializers.BooleanField()
+    blocks_on_advice = serializers.ListField(child=serializers.ChoiceField(choices=AdviceRule.choices))
     created_at = serializers.DateTimeField()
 
     def get_is_paused(self, project: Project) -> bool:
         return project.paused_at is not None
 
 
-PROJECT = {
+PROJECT: dict[str, Any] = {
     "id": "019ab3c1-7e0a-7aa1-8b67-2d7f0ce1a222",
     "name": "Research",
     "slug": "research",
@@ -109,6 +125,8 @@ PROJECT = {
     "doubt_patience_hours": 24,
     "dispatch_weight": 100,
     "content_retention_days": None,
+    "may_batch_at_provider": False,
+    "blocks_on_advice": [],
     "created_at": "2026-11-01T09:00:00Z",
 }
 PAUSED = {**PROJECT, "is_paused": True, "paused_at": "2026-11-23T10:00:00Z", "paused_reason": "Bill under review"}

@@ -54,6 +54,10 @@ class EncryptedJSONField(models.Field):
         return None
 
 
+class SealedBytesField(models.BinaryField):
+    """Bytes that whoever writes them has sealed as a value of this column, and whoever reads them unseals."""
+
+
 def encrypted(model: type[models.Model], name: str) -> EncryptedJSONField:
     """The encrypted field of this name, for statements that are written by hand."""
     field = model._meta.get_field(name)

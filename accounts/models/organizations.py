@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from uuid_utils.compat import uuid7
@@ -26,6 +27,19 @@ class DoubtPolicy(models.TextChoices):
     HOLD = "hold", "keep holding its worst case until a person decides"
     PRESUME_SPENT = "presume_spent", "book its worst case as spent; the job has failed"
     RERUN = "rerun", "book its worst case as spent and run the job once more, which may pay twice"
+
+
+class AdviceRule(models.TextChoices):
+    """What advice on a prompt may be about. A project may let any of them refuse its jobs."""
+
+    CHAIN_OF_THOUGHT = "chain_of_thought", "tells a reasoning model to think step by step"
+    ASKS_FOR_REASONING = "asks_for_reasoning", "asks a reasoning model for its reasoning"
+    FEW_SHOT_EXAMPLES = "few_shot_examples", "has worked examples"
+    MISSING_DELIMITERS = "missing_delimiters", "has material that nothing sets off"
+    TOO_MUCH_CONTEXT = "too_much_context", "has far more material than the question needs"
+    VERBOSE_ANSWER = "verbose_answer", "does not keep a talkative model to the answer"
+    SMALL_CAP = "small_cap", "has a cap that reasoning may use up"
+    LARGE_MODEL = "large_model", "asks a large model for simple work"
 
 
 class Organization(models.Model):
@@ -119,6 +133,22 @@ class Project(models.Model):
         "fetched, or an hour after its end if nobody fetches it, and the provider is not asked to keep it either. "
         "Empty: they are kept.",
     )
+    may_batch_at_provider = models.BooleanField(
+        "batches may run at the provider",
+        default=False,
+        db_default=False,
+        help_text="Lines of its batches may be sent through the provider's batch endpoint, at the price of batches, "
+        "where their model has it and a day or more is left. The provider then keeps them in files for days.",
+    )
+    blocks_on_advice = ArrayField(
+        models.CharField(max_length=30, choices=AdviceRule.choices),
+        verbose_name="advice that refuses jobs",
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Jobs whose prompt gets advice of these kinds are refused, unless their sender ignores it by name. "
+        "Empty: advice never stands in the way.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -130,6 +160,9 @@ class Project(models.Model):
                 condition=models.Q(doubt_policy__in=DoubtPolicy.values), name="project_doubt_policy_is_known"
             ),
             models.CheckConstraint(condition=models.Q(doubt_patience_hours__gte=1), name="project_is_patient"),
+            models.CheckConstraint(
+                condition=models.Q(blocks_on_advice__contained_by=AdviceRule.values), name="project_advice_is_known"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -48,6 +48,17 @@ def usd_column(name: str, description: str = "") -> Any:
     return column
 
 
+def cost_columns() -> tuple[Any, ...]:
+    """The columns of what something cost: the total, and the four parts that it is the sum of."""
+    return (
+        usd_column("total_usd", "total"),
+        usd_column("input_usd", "uncached input"),
+        usd_column("cached_input_usd", "cached input"),
+        usd_column("output_usd", "visible output"),
+        usd_column("reasoning_usd", "reasoning"),
+    )
+
+
 def tokens_column(name: str) -> Any:
     """A column of a number of tokens, thousands apart."""
 
@@ -79,6 +90,6 @@ def _month(row: Any) -> str:
 month_column: Any = _month
 
 
-def share(part: int, whole: int) -> str:
+def share(part: int | Decimal, whole: int | Decimal) -> str:
     """A part of a whole in per cent: '80.1 %'; a dash where there is no whole."""
     return f"{Decimal(100) * part / whole:.1f} %" if whole else "–"

@@ -30,7 +30,7 @@ class ExportQuery(PeriodQuery):
         return {**super().get_fields(), "format": form}
 
 
-class _FormatIsOurs(DefaultContentNegotiation):
+class FormatIsOurs(DefaultContentNegotiation):
     """The parameter `format` names a file's format; by default the framework takes it for one of its renderers."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
@@ -38,7 +38,7 @@ class _FormatIsOurs(DefaultContentNegotiation):
 
 
 class SpendExportView(ProjectView):
-    content_negotiation_class = _FormatIsOurs
+    content_negotiation_class = FormatIsOurs
 
     @extend_schema(
         operation_id="exportSpend",

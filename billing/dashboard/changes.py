@@ -7,7 +7,6 @@ effect is the cost after its step less the cost before. docs/dashboard.md has th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from fractions import Fraction
 from typing import Any
 
 from billing.dashboard.daily import Scope
@@ -24,6 +23,8 @@ EFFECTS = (
 )
 ZERO = Decimal(0)
 _PLACES = Decimal("1E-12")
+# Twelve digits of dollars, twelve places, and what thousands of steps may round off.
+_DIGITS = 60
 # The four meters of a call: its tokens and its dollars. They never overlap. Reasoning is the last.
 METERS = ("input", "cached_input", "visible", "reasoning")
 
@@ -100,28 +101,31 @@ def cell_of(totals: Mapping[str, Any]) -> Cell:
 
 
 def change(label: str, key: Any, before: Cells, after: Cells) -> Change:
-    """What a project's calls cost before and after, and why. Exact: fractions, and twelve places at the end."""
+    """What a project's calls cost before and after, and why: to twelve places, of many more that are reckoned with."""
     before_usd = sum((cell.total_usd for cell in before.values()), ZERO)
     after_usd = sum((cell.total_usd for cell in after.values()), ZERO)
     calls = sum(cell.calls for cell in before.values()), sum(cell.calls for cell in after.values())
-    costs = [Fraction(before_usd), *_steps(before, after, *calls)]
-    effects: dict[str, Decimal] = {}
-    for (name, _), one, other in zip(EFFECTS, costs, costs[1:], strict=False):
-        effects[name] = _rounded(other - one)
+    with localcontext() as context:
+        context.prec = _DIGITS
+        costs = [before_usd, *_steps(before, after, *calls)]
+        effects = {
+            name: (other - one).quantize(_PLACES, ROUND_HALF_EVEN)
+            for (name, _), one, other in zip(EFFECTS, costs, costs[1:], strict=False)
+        }
     # The last step ends at the cost after; what rounding left of the others is in it.
     effects["price"] = after_usd - before_usd - sum(effects.values(), ZERO)
     return Change(label, key, before_usd, after_usd, *calls, effects)
 
 
-def _steps(before: Cells, after: Cells, calls_before: int, calls_after: int) -> list[Fraction]:
+def _steps(before: Cells, after: Cells, calls_before: int, calls_after: int) -> list[Decimal]:
     """The cost after each step but the last, which is the cost after."""
-    cost_after = sum((Fraction(cell.total_usd) for cell in after.values()), Fraction(0))
+    cost_after = sum((cell.total_usd for cell in after.values()), ZERO)
     if not calls_before or not calls_after:
         # Nothing of one side can be compared with: it is all a matter of volume.
         return [cost_after] * 4
-    cost_before = sum((Fraction(cell.total_usd) for cell in before.values()), Fraction(0))
+    cost_before = sum((cell.total_usd for cell in before.values()), ZERO)
     volume = cost_before * calls_after / calls_before
-    mix = tokens = reasoning = Fraction(0)
+    mix = tokens = reasoning = ZERO
     for key, cell in after.items():
         if not cell.calls:
             continue
@@ -129,25 +133,19 @@ def _steps(before: Cells, after: Cells, calls_before: int, calls_after: int) -> 
         if old is None or not old.calls:
             old = cell  # a model that was not called before: what it costs more than the others is mix
         prices = [_price(old, cell, meter) for meter in range(len(METERS))]
-        lengths_before = [Fraction(count, old.calls) for count in old.tokens]
-        lengths_after = [Fraction(count, cell.calls) for count in cell.tokens]
+        lengths_before = [Decimal(count) / old.calls for count in old.tokens]
+        lengths_after = [Decimal(count) / cell.calls for count in cell.tokens]
         mix += cell.calls * _cost(lengths_before, prices)
         tokens += cell.calls * _cost([*lengths_after[:3], lengths_before[3]], prices)
         reasoning += cell.calls * _cost(lengths_after, prices)
     return [volume, mix, tokens, reasoning]
 
 
-def _price(old: Cell, new: Cell, meter: int) -> Fraction:
+def _price(old: Cell, new: Cell, meter: int) -> Decimal:
     """Dollars per token as they were; as they are where none was used then."""
     cell = old if old.tokens[meter] else new
-    return Fraction(cell.usd[meter]) / cell.tokens[meter] if cell.tokens[meter] else Fraction(0)
+    return cell.usd[meter] / cell.tokens[meter] if cell.tokens[meter] else ZERO
 
 
-def _cost(lengths: Sequence[Fraction], prices: Sequence[Fraction]) -> Fraction:
-    return sum((length * price for length, price in zip(lengths, prices, strict=True)), Fraction(0))
-
-
-def _rounded(amount: Fraction) -> Decimal:
-    with localcontext() as context:
-        context.prec = 60
-        return (Decimal(amount.numerator) / amount.denominator).quantize(_PLACES, ROUND_HALF_EVEN)
+def _cost(lengths: Sequence[Decimal], prices: Sequence[Decimal]) -> Decimal:
+    return sum((length * price for length, price in zip(lengths, prices, strict=True)), ZERO)

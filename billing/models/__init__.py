@@ -21,7 +21,17 @@ from billing.models.reviews import (
     ReviewNote,
     ReviewState,
 )
-from billing.models.rollups import DayRollup, KeyRollup, ModelRollup, ProjectRollup, Rollup, SpendRollup
+from billing.models.rollups import (
+    DayKeyRollup,
+    DayModelRollup,
+    DayRollup,
+    HourRollup,
+    KeyRollup,
+    ModelRollup,
+    ProjectRollup,
+    Rollup,
+    SpendRollup,
+)
 from billing.models.usage import UsageRecord
 from billing.models.verifications import Origin, Verification
 from billing.models.webhooks import DeliveryStatus, EventType, WebhookDelivery, WebhookEndpoint, WebhookTry
@@ -34,10 +44,13 @@ __all__ = [
     "Budget",
     "ClosedMonth",
     "Crossing",
+    "DayKeyRollup",
+    "DayModelRollup",
     "DayRollup",
     "DeliveryStatus",
     "EventType",
     "Hold",
+    "HourRollup",
     "KeyRollup",
     "LedgerEntry",
     "Measure",

@@ -97,6 +97,59 @@ class DayRollup(Rollup):
         ]
 
 
+class RollupOfModels(Rollup):
+    """By project, model and service tier."""
+
+    OWNER = ("organization_id", "project_id", "team_id", "model", "service_tier")
+
+    model = models.CharField(max_length=100)
+    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices)
+
+    class Meta:
+        abstract = True
+
+
+class RollupOfKeys(Rollup):
+    """By project, member and API key."""
+
+    OWNER = ("organization_id", "project_id", "team_id", "member_id", "api_key_id")
+
+    member_id = models.BigIntegerField(null=True, blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class DayModelRollup(RollupOfModels):
+    """By day, project, model and service tier."""
+
+    class Meta:
+        ordering = ("-day", "organization", "project", "model")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                # The days of one model lie together; those of all are found by skipping from model to model.
+                fields=["organization", "model", "day", "project", "team_id", "service_tier"],
+                nulls_distinct=False,
+                name="one_rollup_per_day_and_model",
+            ),
+        ]
+
+
+class DayKeyRollup(RollupOfKeys):
+    """By day, project, member and API key."""
+
+    class Meta:
+        ordering = ("-day", "organization", "project")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "day", "project", "team_id", "member_id", "api_key_id"],
+                nulls_distinct=False,
+                name="one_rollup_per_day_and_key",
+            ),
+        ]
+
+
 class ProjectRollup(Rollup):
     """By month and project."""
 
@@ -114,14 +167,10 @@ class ProjectRollup(Rollup):
         ]
 
 
-class ModelRollup(Rollup):
+class ModelRollup(RollupOfModels):
     """By month, project, model and service tier."""
 
-    OWNER = ("organization_id", "project_id", "team_id", "model", "service_tier")
     IS_MONTHLY = True
-
-    model = models.CharField(max_length=100)
-    service_tier = models.CharField(max_length=10, choices=ServiceTier.choices)
 
     class Meta:
         ordering = ("-day", "organization", "project", "model")
@@ -134,14 +183,10 @@ class ModelRollup(Rollup):
         ]
 
 
-class KeyRollup(Rollup):
+class KeyRollup(RollupOfKeys):
     """By month, project, member and API key."""
 
-    OWNER = ("organization_id", "project_id", "team_id", "member_id", "api_key_id")
     IS_MONTHLY = True
-
-    member_id = models.BigIntegerField(null=True, blank=True)
-    api_key_id = models.UUIDField(null=True, blank=True)
 
     class Meta:
         ordering = ("-day", "organization", "project")
@@ -152,3 +197,40 @@ class KeyRollup(Rollup):
                 name="one_rollup_per_month_and_key",
             ),
         ]
+
+
+class HourRollup(models.Model):
+    """By hour and owner, of organizations with limits of a day; for forecasts alone.
+
+    No settlement writes it: `billing.hourly` makes a day's rows when the day is over, and makes them anew where usage
+    came late.
+    """
+
+    OWNER = ("organization_id", "project_id", "team_id", "member_id", "api_key_id", "model")
+    TOTALS = ("calls", "input_tokens", "output_tokens", "reasoning_tokens", "total_usd")
+
+    hour = models.DateTimeField(help_text="Its beginning.")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    team_id = models.UUIDField(null=True, blank=True)
+    member_id = models.BigIntegerField(null=True, blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    model = models.CharField(max_length=100)
+    calls = models.PositiveBigIntegerField()
+    input_tokens = models.PositiveBigIntegerField()
+    output_tokens = models.PositiveBigIntegerField()
+    reasoning_tokens = models.PositiveBigIntegerField()
+    total_usd = UsdField()
+
+    class Meta:
+        ordering = ("-hour", "organization", "project")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "hour", "project", "team_id", "member_id", "api_key_id", "model"],
+                nulls_distinct=False,
+                name="one_rollup_per_hour_and_owner",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H} {self.project}"

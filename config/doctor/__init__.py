@@ -22,6 +22,7 @@ CHECKS: dict[str, Check] = {
     "machine": deployment.machine,
     "postgresql": postgresql.server,
     "books": postgresql.guards,
+    "tenants": postgresql.tenants,
     "redis": valkey.server,
     "celery": work.messages,
     "processes": work.processes,

@@ -8,7 +8,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts import wall
 from config.doctor.findings import Finding, fail, ok, warn
+from config.wall import building
 
 # Django 5.2 supports it; we try with 18.
 OLDEST_VERSION = 14
@@ -85,6 +87,27 @@ def guards() -> Iterator[Finding]:
         )
     if not missing and not writable:
         yield ok("ledger, usage records and closed months cannot be rewritten")
+
+
+def tenants() -> Iterator[Finding]:
+    """Whether the database itself keeps organizations apart where requests of the API come in."""
+    if settings.ROW_SECURITY == "off":
+        yield warn("organizations are separated by Bursar's queries alone", "set BURSAR_ROW_SECURITY=auto")
+        return
+    trouble = wall.trouble()
+    if trouble is not None:
+        with connection.cursor() as cursor:
+            remedy = f"have a DBA run `{building.for_the_dba(cursor)}`, then run `manage.py migrate`"
+        if "pooler" in trouble:
+            remedy = "connect to PostgreSQL itself, or set BURSAR_ROW_SECURITY=off"
+        if settings.ROW_SECURITY == "require":
+            yield fail(f"the API answers nothing: {trouble}", remedy)
+        else:
+            yield warn(f"organizations are separated by Bursar's queries alone: {trouble}", remedy)
+    elif unbuilt := building.unbuilt():
+        yield fail(f"the wall between organizations has gaps at {', '.join(unbuilt)}", "run `manage.py migrate`")
+    else:
+        yield ok("the database shows requests of one organization no row of another")
 
 
 def _settings(*names: str) -> dict[str, Any]:

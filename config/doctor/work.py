@@ -31,6 +31,7 @@ def messages() -> Iterator[Finding]:
 REMEDIES = {
     "dispatch": "start `celery -A config.celery worker -Q control -P threads -c 4`, or see its log",
     "beat": "start `celery -A config.celery beat`, or see its log",
+    "batches": "start `celery -A config.celery worker -Q batches -P threads -c 2`, or see its log",
     "calls": "start `celery -A config.celery worker -Q calls -P threads -c 2`, or see its log",
 }
 

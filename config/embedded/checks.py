@@ -10,7 +10,8 @@ from config.embedded.stack import MANAGE
 from config.embedded.supervisor import Supervisor
 
 _SCRIPTS = Path(sys.executable).parent
-_ALL_TESTS = ("-n", "2")
+# More than there are processors by one: many tests wait for clocks and processes, and take no time of theirs.
+_ALL_TESTS = ("-n", "3")
 # The money and the work are covered branch by branch, or the run fails. Counting takes half as long as the tests do.
 _COVERED = (
     *("--cov=billing", "--cov=jobs", "--cov-branch", "--cov-report=term:skip-covered"),

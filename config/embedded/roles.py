@@ -11,6 +11,8 @@ from config.embedded.postgres import ADMINISTRATOR, DATABASE, USER, Server
 _TIMEOUT_SECONDS = 10
 # Takes the old name away from the administrator, who cannot rename himself.
 _HELPER = "bursar_upgrade"
+# What requests of a tenant are answered by: no login, and bound by row-level security (docs/decisions/0038).
+TENANT = "bursar_tenant"
 
 # What a cluster of before holds that the administrator made as Bursar; partitions and indexes follow their tables.
 _TABLES = """
@@ -84,6 +86,10 @@ def _make_role(connection: psycopg.Connection, server: Server, *, for_tests: boo
     if for_tests:
         connection.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(user))
     connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(_HELPER)))
+    tenant = sql.Identifier(TENANT)
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [TENANT]).rowcount == 0:
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(tenant))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(tenant, user))
 
 
 def _make_database(connection: psycopg.Connection) -> None:

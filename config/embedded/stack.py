@@ -141,7 +141,7 @@ def workers() -> list[Program]:
 
     beat = Program(name="beat", command=(*_CELERY, "beat", "--loglevel", "INFO"), tier=Tier.BURSAR)
     # A call under way is paid for: it gets time to come home before the worker is killed.
-    return [worker("calls", "2", 60.0), worker("control", "4", 15.0), beat]
+    return [worker("calls", "2", 60.0), worker("control", "4", 15.0), worker("batches", "2", 15.0), beat]
 
 
 def _web(port: int, address: str, threads: int) -> Program:

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from config.simulator.batches import BATCHES, Plan
 from config.simulator.calls import PROVIDER
 from config.simulator.differences import InvalidDifference
 from config.simulator.faults import InvalidFault
@@ -72,6 +73,16 @@ async def set_webhook(http: web.Request) -> web.Response:
     return web.json_response({"url": url})
 
 
+async def set_batches(http: web.Request) -> web.Response:
+    """The fields of Plan, for batches that are made from now on; what is left out is as usual."""
+    wanted = await _object(http)
+    try:
+        http.app[BATCHES].plan = Plan(**wanted)
+    except TypeError as error:
+        return _bad(str(error))
+    return web.json_response(dict(wanted))
+
+
 async def set_usage_delay(http: web.Request) -> web.Response:
     """`{"seconds": x}`: how long after a call was billed the usage and costs APIs report it."""
     seconds: Any = (await _object(http)).get("seconds")
@@ -97,10 +108,11 @@ async def clear_differences(http: web.Request) -> web.Response:
 
 
 async def reset(http: web.Request) -> web.Response:
-    """Counters and rate limits as at the start; bill, faults and latency stay."""
+    """Counters, rate limits and batches as at the start, with none under way; bill, faults and latency stay."""
     provider = http.app[PROVIDER]
     provider.counters.reset()
     provider.limiter.reset()
+    http.app[BATCHES].reset()
     return web.json_response({"status": "reset"})
 
 
@@ -113,6 +125,7 @@ ROUTES = (
     web.delete(PREFIX + "faults", clear_faults),
     web.post(PREFIX + "latency", set_latency),
     web.post(PREFIX + "webhook", set_webhook),
+    web.post(PREFIX + "batches", set_batches),
     web.post(PREFIX + "usage-delay", set_usage_delay),
     web.post(PREFIX + "differences", add_difference),
     web.delete(PREFIX + "differences", clear_differences),

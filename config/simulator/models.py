@@ -55,6 +55,7 @@ class Model:
     tiny_cap: int  # a cap of so few tokens is an error, not an empty answer
     long_prompt: bool  # a prompt above 272,000 tokens costs double input and half as much again of output
     prices: Mapping[str, Price]
+    batch_price: Price | None  # None: the model is not served in batches
     limits: Mapping[int, Limits]
 
 
@@ -84,6 +85,7 @@ def _model(row: Mapping[str, Any], traits: Mapping[str, Any], limits: Mapping[st
         tiny_cap=traits["tiny_cap"],
         long_prompt=row.get("long_prompt", False),
         prices={tier: Price(*map(Decimal, price)) for tier, price in row["prices"].items()},
+        batch_price=Price(*map(Decimal, row["batch_price"])) if "batch_price" in row else None,
         limits={int(tier): Limits(*pair) for tier, pair in limits.items()},
     )
 

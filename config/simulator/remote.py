@@ -49,6 +49,10 @@ class Remote:
         """Whom to tell of background responses that have ended; nobody without a URL."""
         self._ask("POST", "/simulator/webhook", {"url": url, "secret": secret})
 
+    def set_batches(self, **plan: Any) -> dict[str, Any]:
+        """How batches run from now on: `seconds`, `enqueued_tokens`, `runs`, `expires`; what is not given, as usual."""
+        return self._ask("POST", "/simulator/batches", plan)
+
     def set_usage_delay(self, seconds: float) -> None:
         """How long after a call was billed the usage and costs APIs report it."""
         self._ask("POST", "/simulator/usage-delay", {"seconds": seconds})

@@ -1,4 +1,4 @@
-"""How answers leave: headers, JSON as the provider prints it, event streams, and answers that go wrong on request."""
+"""How answers leave: headers, JSON as the provider prints it, and answers that go wrong on request."""
 
 import asyncio
 import json
@@ -39,7 +39,6 @@ GARBAGE = b"upstream connect error or disconnect/reset before headers"
 BOMB_MEGABYTES = 65
 # Packed by deflate, no name, no time, by an unknown system (RFC 1952).
 _GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
-WORDS_PER_CHUNK = 4
 _WORDS = {None: "null", True: "true", False: "false"}
 # Seeded by the system: ids must not repeat between runs, unlike answers.
 _ids = random.Random()  # noqa: S311 (unique, not secret)
@@ -99,37 +98,6 @@ def failure(error: errors.ApiError, headers: Mapping[str, str]) -> web.Response:
     )
 
 
-# --- Streams ----------------------------------------------------------------------------------------------------------
-async def stream(http: web.Request, order: Order, completion: Mapping[str, Any]) -> web.StreamResponse:
-    """The completion as server-sent events; usage comes last, in a chunk without choices, when it was asked for."""
-    response = web.StreamResponse(headers={**order_headers(order), "content-type": "text/event-stream; charset=utf-8"})
-    await response.prepare(http)
-    frame = {name: completion[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
-    frame = {"id": frame.pop("id"), "object": "chat.completion.chunk", **frame}
-    for choice in completion["choices"]:
-        for delta, reason in _deltas(choice):
-            chunk = {"index": choice["index"], "delta": delta, "finish_reason": reason}
-            usage = {"usage": None} if order.request.include_usage else {}
-            await response.write(_event({**frame, "choices": [chunk], **usage}))
-    if order.request.include_usage:
-        await response.write(_event({**frame, "choices": [], "usage": completion["usage"]}))
-    await response.write(b"data: [DONE]\n\n")
-    await response.write_eof()
-    return response
-
-
-def _deltas(choice: Mapping[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
-    words = choice["message"]["content"].split(" ")
-    pieces = [" ".join(words[at : at + WORDS_PER_CHUNK]) for at in range(0, len(words), WORDS_PER_CHUNK)]
-    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": "", "refusal": None}, None)]
-    deltas += [({"content": piece if not number else f" {piece}"}, None) for number, piece in enumerate(pieces)]
-    return [*deltas, ({}, choice["finish_reason"])]
-
-
-def _event(body: Any) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-
-
 # --- Answers that go wrong --------------------------------------------------------------------------------------------
 async def refuse(http: web.Request, order: Order, fault: Fault) -> web.Response:
     """What a fault answers before anything is billed. Raises ApiError, or never returns: the connection is aborted."""
@@ -176,7 +144,7 @@ async def spoil(http: web.Request, order: Order, fault: Fault, completion: Mappi
     headers = {**order_headers(order), "content-type": "application/json"}
     match fault.kind:
         case kind if kind in ODD_USAGE_KINDS:
-            return web.Response(body=json_bytes(_with_odd_usage(kind, completion)), headers=headers)
+            return web.Response(body=json_bytes(with_odd_usage(kind, completion)), headers=headers)
         case "garbage" | "empty_object":
             return web.Response(body=GARBAGE if fault.kind == "garbage" else b"{}", headers=headers)
         case "html_200":
@@ -212,7 +180,7 @@ async def abort(http: web.Request) -> NoReturn:
     raise AssertionError("a future that nobody resolves was resolved")
 
 
-def _with_odd_usage(kind: str, completion: Mapping[str, Any]) -> dict[str, Any]:
+def with_odd_usage(kind: str, completion: Mapping[str, Any]) -> dict[str, Any]:
     """The completion with tokens that are not those of the bill."""
     spent = dict(completion["usage"])
     output, details = spent["completion_tokens"], dict(spent["completion_tokens_details"])

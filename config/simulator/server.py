@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from config.simulator import control, errors, replies, responses, stored, usage, usage_api
+from config.simulator import batches, control, errors, files, replies, responses, stored, streams, usage, usage_api
+from config.simulator.batches import BATCHES, Batches
 from config.simulator.calls import ARRIVAL, PROVIDER, Arrival, Provider
+from config.simulator.files import FILES, Files
 from config.simulator.models import Model
 from config.simulator.responses import RESPONSES, Responses
 from config.simulator.settings import Settings
@@ -39,6 +41,8 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/v1/models", list_models),
             web.get("/v1/models/{model}", retrieve_model),
             *responses.ROUTES,
+            *files.ROUTES,
+            *batches.ROUTES,
             web.get(usage_api.USAGE, usage_api.usage_of_completions),
             web.get(usage_api.COSTS, usage_api.costs),
             *control.ROUTES,
@@ -75,19 +79,19 @@ async def create_completion(http: web.Request) -> web.StreamResponse:
     provider = http.app[PROVIDER]
     order = await provider.order(http[ARRIVAL], await http.read())
     fault = provider.fault_for(order)
-    if fault is not None and not fault.is_billed and fault.kind != "other_model":
-        with provider.counters.flight():
-            return await replies.refuse(http, order, fault)
     if fault is not None and fault.kind == "other_model":
         order = provider.answered_by(order, fault.answers_as)
         fault = None
+    if order.request.stream and streams.begins_well(fault):
+        return await streams.stream(http, order, fault)
+    if fault is not None and not fault.is_billed:
+        with provider.counters.flight():
+            return await replies.refuse(http, order, fault)
     completion = await provider.finish(order)
     if fault is not None:
         with provider.counters.flight():
             return await replies.spoil(http, order, fault, completion)
     provider.counters.answered += 1
-    if order.request.stream:
-        return await replies.stream(http, order, completion)
     return replies.success(completion, replies.order_headers(order))
 
 
@@ -156,6 +160,8 @@ def _provider(settings: Settings) -> Callable[[web.Application], AsyncIterator[N
         endpoint = Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
         app[WEBHOOKS] = Webhooks(endpoint, app[PROVIDER].start)
         app[RESPONSES] = Responses(app[PROVIDER], app[WEBHOOKS])
+        app[FILES] = Files()
+        app[BATCHES] = Batches(app[PROVIDER], app[FILES])
         # Reading the ranks takes a fifth of a second: it begins now, and nobody waits for it before the first call.
         loading = asyncio.create_task(asyncio.to_thread(usage.encoding))
         yield

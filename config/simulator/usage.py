@@ -26,6 +26,8 @@ INLINE_CHARACTERS = 20_000
 PIECE_CHARACTERS = 500_000  # bpe-openai refuses a million
 WORD_END = re.compile(r"[^\W\d_](?= )")
 
+# What the bill calls the tier of a batch's calls; no request can ask for it.
+BATCH = "batch"
 CACHE_FROM = 1024
 CACHE_STEP = 128
 LONG_PROMPT_TOKENS = 272_000
@@ -112,7 +114,8 @@ def cached_tokens(prompt_tokens: int, draw: int) -> int:
 
 def cost_parts(model: Model, service_tier: str, usage: Usage) -> tuple[Decimal, Decimal, Decimal]:
     """The exact price of a call in dollars: uncached input, cached input, output; reasoning is output, once."""
-    price = model.prices[service_tier]
+    price = model.batch_price if service_tier == BATCH else model.prices[service_tier]
+    assert price is not None, "a batch is of models that have a price of batches"
     is_long = model.long_prompt and usage.prompt_tokens > LONG_PROMPT_TOKENS
     on_input, on_output = (2, Decimal("1.5")) if is_long else (1, Decimal(1))
     return (

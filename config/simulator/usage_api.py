@@ -20,7 +20,7 @@ from config.simulator import errors, replies
 from config.simulator.calls import ARRIVAL, PROVIDER
 from config.simulator.differences import Reported
 from config.simulator.models import catalogue
-from config.simulator.usage import Usage, cost_parts
+from config.simulator.usage import BATCH, Usage, cost_parts
 
 USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
 PATHS = frozenset({USAGE, COSTS})
@@ -100,7 +100,7 @@ def _names(one: Reported) -> dict[str, Any]:
         "user_id": USER,
         "api_key_id": f"key_{line.key_last4}",
         "model": line.snapshot,
-        "batch": line.service_tier == "batch",
+        "batch": line.service_tier == BATCH,
         "service_tier": line.service_tier,
     }
 

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from accounts.admin.base import Capability, Place, ProjectFilter, ReadOnlyAdmin, page_of
 from accounts.models import AuditAction, IdempotencyRecord
 from jobs.models import JobContent
+from jobs.reads import note_read
 
 
 @admin.register(JobContent)
@@ -37,6 +38,7 @@ class JobContentAdmin(ReadOnlyAdmin):
         content: JobContent | None = context.get("original")
         if content is not None:
             self.audit(request, [content], AuditAction.VIEWED)
+            note_read(content.job)
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 

@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -25,9 +25,11 @@ from accounts.admin.base import (
     list_of,
     short_id,
 )
-from billing.admin.money import usd_column
+from billing.admin.money import cost_columns, usd_column
 from billing.models import Reservation, UsageRecord
 from jobs.admin.dashboard.pages import DashboardPages
+from jobs.admin.learning.pages import LearningPages
+from jobs.admin.waste import WasteFilter, WastePages
 from jobs.admin.words import error_in_words, reasoning_share, usage_in_words, waiting_in_words
 from jobs.cancellation import cancel
 from jobs.erasure import erase
@@ -48,6 +50,7 @@ ATTEMPT_BADGES = {
     AttemptStatus.CREATED: "quiet",
     AttemptStatus.CALLING: "busy",
     AttemptStatus.ACCEPTED: "busy",
+    AttemptStatus.BATCHED: "busy",
     AttemptStatus.ANSWERED: "good",
     AttemptStatus.REJECTED: "bad",
     AttemptStatus.ABANDONED: "quiet",
@@ -125,7 +128,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Job)
-class JobAdmin(DashboardPages, ReadOnlyAdmin):
+class JobAdmin(LearningPages, DashboardPages, WastePages, ReadOnlyAdmin):
     place = Place(projects=("project",))
     sees = Capability.SEE
     acts = {
@@ -147,7 +150,15 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
         "queued_at",
         "finished_at",
     )
-    list_filter = ("status", ModelFilter, "is_empty", "queued_at", "organization", ("project", ProjectFilter))
+    list_filter = (
+        "status",
+        ModelFilter,
+        "is_empty",
+        WasteFilter,
+        "queued_at",
+        "organization",
+        ("project", ProjectFilter),
+    )
     list_select_related = ("project", "organization", "queue")
     search_fields = (
         "model",
@@ -165,15 +176,7 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
         ("Model", {"fields": ("model", "snapshot", "service_tier", "priority", "finish_reason", "empty", "tokens")}),
         (
             "Cost",
-            {
-                "fields": (
-                    usd_column("total_usd", "total"),
-                    usd_column("input_usd", "uncached input"),
-                    usd_column("cached_input_usd", "cached input"),
-                    usd_column("output_usd", "visible output"),
-                    usd_column("reasoning_usd", "reasoning"),
-                )
-            },
+            {"fields": (*cost_columns(),)},
         ),
         (
             "Bound",
@@ -188,10 +191,29 @@ class JobAdmin(DashboardPages, ReadOnlyAdmin):
             },
         ),
         (
+            "Expected, by calls like it",
+            {
+                "fields": (
+                    "prompt_class",
+                    "expected_p50_tokens",
+                    "expected_p90_tokens",
+                    "expected_p99_tokens",
+                    usd_column("expected_usd", "average cost"),
+                    "expected_empty",
+                )
+            },
+        ),
+        (
             "Times",
             {"fields": ("queued_at", "run_after", "deadline", "started_at", "finished_at", "attempt_count")},
         ),
     )
+
+    def page_urls(self) -> list[URLPattern]:
+        return [*super().page_urls(), *self.waste_urls()]
+
+    def page_links(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return [*super().page_links(request), *self.waste_links(request)]
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Cancelling is the one change there is, for whoever has the right to change; the page gives it to nobody."""

@@ -20,6 +20,13 @@ QUEUED_JOB: dict[str, Any] = {
     "metadata": {"feature": "matrix"},
     "waiting_on": {"reason": "capacity"},
     "bound": {"input_tokens": 90, "output_tokens": 25000, "cost_usd": "1.50135"},
+    "expected": {
+        "p50_output_tokens": 1240,
+        "p90_output_tokens": 2600,
+        "p99_output_tokens": 4900,
+        "cost_usd": "0.0804",
+        "empty_probability": "0.000000",
+    },
     "max_cost_usd": "2.00",
     "deadline": None,
     "usage": None,
@@ -96,6 +103,36 @@ EMPTY_JOB: dict[str, Any] = SUCCEEDED_JOB | {
 }
 
 
+ADVICE = {
+    "rule": "small_cap",
+    "passage": None,
+    "do": "Raise max_completion_tokens from 5,000 to 25,000: so much OpenAI advises to leave for reasoning and answer "
+    "until you know your own.",
+    "why": "The cap counts reasoning too. Where reasoning uses it up, the call is paid for and its answer is empty.",
+    "source": "OpenAI, Reasoning models: https://developers.openai.com/api/docs/guides/reasoning",
+    "saving_usd": None,
+}
+ESTIMATED: dict[str, Any] = {
+    "object": "job.estimate",
+    "model": "o1-preview",
+    "prompt_tokens": 43,
+    "bound": {"input_tokens": 90, "output_tokens": 5000, "cost_usd": "0.30135"},
+    "expected": {
+        "calls": 1204,
+        "level": "class",
+        "p50": {"output_tokens": 1279, "cost_usd": "0.077385"},
+        "p90": {"output_tokens": 3120, "cost_usd": "0.187845"},
+        "p99": {"output_tokens": 5000, "cost_usd": "0.300645"},
+        "empty_probability": "0.0214",
+    },
+    "recommended_max_completion_tokens": 6300,
+    "advice": [],
+    "limits": [],
+    "refusal": None,
+    "waits_for": None,
+}
+
+
 def _answer(name: str, value: Any, status: int, media_type: str = "application/json") -> OpenApiExample:
     return OpenApiExample(name, value=value, response_only=True, status_codes=[str(status)], media_type=media_type)
 
@@ -111,7 +148,8 @@ SUBMISSION = OpenApiExample(
     },
     request_only=True,
 )
-QUEUED = _answer("Queued", QUEUED_JOB, 202)
+QUEUED = _answer("Queued", QUEUED_JOB | {"advice": [ADVICE]}, 202)
+ESTIMATE = _answer("As earlier calls were", ESTIMATED, 200)
 SUCCEEDED = _answer("Succeeded", SUCCEEDED_JOB, 200)
 WAITING = _answer(
     "Waits for a rate limit",
@@ -247,6 +285,17 @@ MODELS = _answer(
     },
     200,
 )
+_FORECAST = {
+    "prospect": "not_in_window",
+    "expected_at": None,
+    "earliest_at": None,
+    "latest_at": None,
+    "at_window_end": "0.14",
+    "at_window_end_low": "0.11",
+    "at_window_end_high": "0.17",
+    "basis": "weekdays",
+    "history_days": 28,
+}
 _BUDGET = {
     "origin": "usage tier 5",
     "measure": "usd",
@@ -258,6 +307,7 @@ _BUDGET = {
     "remaining": "49998.40262",
     "window_start": "2024-09-01T00:00:00Z",
     "resets_at": "2024-10-01T00:00:00Z",
+    "forecast": _FORECAST,
 }
 _ORGANIZATION = {"id": "0192428f-0000-7000-8000-000000000000", "name": "Example Inc."}
 _PROJECT = {"id": "0192428f-0000-7000-8000-000000000001", "name": "Research"}
@@ -279,6 +329,35 @@ LIMITS = _answer(
             {"scope": "project", **_PROJECT, **_BUDGET},
         ],
         "rate_limits": [{"model": "o1-preview", "family": "o1-preview", **RATE_LIMITS}],
+    },
+    200,
+)
+WASTE = _answer(
+    "A month",
+    {
+        "object": "waste_report",
+        "month": "2024-09",
+        "project": _PROJECT,
+        "status": "ready",
+        "is_current": True,
+        "reckoned_at": "2024-09-30T12:00:00Z",
+        "calls": 4,
+        "ledger_usd": "0.1203",
+        "wasted_usd": "0.018645",
+        "useful_usd": "0.101655",
+        "corrections_usd": "0.00",
+        "categories": [
+            {
+                "category": "empty",
+                "usd": "0.018645",
+                "jobs": 1,
+                "is_upper_estimate": False,
+                "reckoned": "The whole cost of answers of which nothing can be seen: reasoning used up the cap.",
+                "to_do": "Raise max_completion_tokens (at least 25,000 to begin with) or lower reasoning_effort.",
+                "jobs_url": "http://localhost:8000/api/v1/jobs?waste=empty&waste_month=2024-09",
+            }
+        ],
+        "switches": [],
     },
     200,
 )

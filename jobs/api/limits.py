@@ -7,10 +7,12 @@ from rest_framework.response import Response
 
 from accounts.tiers import standing
 from billing.api.contract import ProjectView, UsdField, problems
+from billing.api.forecasts import ForecastSerializer, forecast_as_sent
 from billing.api.spend import OwnerSerializer
 from billing.budgets import owner_of, states_of
 from billing.clock import database_now
 from billing.models import Measure, Scope
+from billing.outlook.histories import outlooks
 from jobs.api import examples
 from jobs.api.models import RateLimitsSerializer
 from jobs.api.offers import offers_to
@@ -43,6 +45,7 @@ class BudgetSerializer(serializers.Serializer):
     remaining = serializers.CharField()
     window_start = serializers.CharField()
     resets_at = serializers.CharField()
+    forecast = ForecastSerializer()
 
 
 class ModelRateLimitsSerializer(RateLimitsSerializer):
@@ -71,12 +74,20 @@ class LimitsView(ProjectView):
         """The limits of the key's project at this instant."""
         project, now = self.api_key.project, database_now()
         organization = project.organization
+        states = states_of(owner_of(self.api_key), now)
+        found = outlooks(states, now)
         return Response(
             {
                 "organization": OwnerSerializer(organization).data,
                 "project": OwnerSerializer(project).data,
                 "tier": TierSerializer(standing(organization, now)).data,
-                "budgets": [state.describe() for state in states_of(owner_of(self.api_key), now)],
+                "budgets": [
+                    {
+                        **state.describe(),
+                        "forecast": forecast_as_sent(found[state.limit.key], state.limit.measure),
+                    }
+                    for state in states
+                ],
                 "rate_limits": [
                     {
                         "model": offer.model.name,

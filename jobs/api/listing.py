@@ -14,6 +14,8 @@ from accounts.api.fields import InstantField
 from billing.api.contract import read_query
 from jobs.models import Job
 from jobs.states import JobStatus
+from jobs.waste.categories import Category
+from jobs.waste.filtering import wasted_in
 
 PAGE, MAX_PAGE = 20, 100
 _METADATA = re.compile(r"metadata\[(?P<key>.+)\]", re.DOTALL)
@@ -30,6 +32,12 @@ class JobQuery(serializers.Serializer):
     model = serializers.CharField(required=False, help_text="As asked: an alias or a snapshot.")
     created_after = InstantField(required=False, help_text="Inclusive. ISO 8601 with an offset.")
     created_before = InstantField(required=False, help_text="Exclusive. ISO 8601 with an offset.")
+    waste = serializers.ChoiceField(
+        choices=Category.choices, required=False, help_text="Of which some cost is in this category of `GET /waste`."
+    )
+    waste_month = serializers.RegexField(
+        r"^2\d{3}-(0[1-9]|1[0-2])$", required=False, help_text="With `waste`: in this month, as 2026-11."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ def _matching(jobs: "QuerySet[Job]", query: dict[str, Any], metadata: dict[str, 
         "queued_at__lt": query.get("created_before"),
         "metadata__contains": metadata or None,
     }
-    return jobs.filter(**{name: value for name, value in conditions.items() if value is not None})
+    found = jobs.filter(**{name: value for name, value in conditions.items() if value is not None})
+    return wasted_in(found, query["waste"], query.get("waste_month", "")) if "waste" in query else found
 
 
 def _metadata(request: Request, names: list[str]) -> dict[str, str]:

@@ -43,6 +43,18 @@ class BoundSerializer(serializers.Serializer):
     cost_usd = UsdField(source="bound_usd")
 
 
+class ExpectationOfJobSerializer(serializers.Serializer):
+    """What calls like it had come to when it was submitted: a guess. Tokens of the output, reasoning included."""
+
+    p50_output_tokens = serializers.IntegerField(allow_null=True, source="expected_p50_tokens")
+    p90_output_tokens = serializers.IntegerField(allow_null=True, source="expected_p90_tokens")
+    p99_output_tokens = serializers.IntegerField(allow_null=True, source="expected_p99_tokens")
+    cost_usd = UsdField(source="expected_usd", help_text="On average.")
+    empty_probability = serializers.CharField(
+        source="expected_empty", help_text="That it is paid for and shows nothing at its cap: 0 to 1."
+    )
+
+
 class WarningSerializer(serializers.Serializer):
     code = serializers.CharField()
     message = serializers.CharField()
@@ -66,6 +78,7 @@ class JobSerializer(serializers.Serializer):
         "its queue (counted to 10,000, then `more_ahead`) and `expected_start`, an instant or null."
     )
     bound = BoundSerializer(source="*")
+    expected = serializers.SerializerMethodField(help_text="null: too few calls like it had ended.")
     max_cost_usd = UsdField(allow_null=True)
     deadline = serializers.DateTimeField(allow_null=True)
     usage = serializers.SerializerMethodField()
@@ -104,6 +117,10 @@ class JobSerializer(serializers.Serializer):
     def get_waiting_on(self, job: Job) -> dict[str, Any] | None:
         now = self.context.get("figures_at")
         return waiting_in_figures(job, now) if now else waiting_on(job)
+
+    @extend_schema_field(ExpectationOfJobSerializer(allow_null=True))
+    def get_expected(self, job: Job) -> dict[str, Any] | None:
+        return None if job.expected_usd is None else _EXPECTED.to_representation(job)
 
     @extend_schema_field(_USAGE)
     def get_usage(self, job: Job) -> dict[str, Any] | None:
@@ -170,7 +187,7 @@ def _paid_and_empty(job: Job) -> list[dict[str, str]]:
 
 
 # One for all requests: to make a serializer copies every field of it, and to run one changes nothing in it.
-_JOB, _COST = JobSerializer(), CostSerializer()
+_JOB, _COST, _EXPECTED = JobSerializer(), CostSerializer(), ExpectationOfJobSerializer()
 
 
 def job_as_sent(job: Job) -> dict[str, Any]:

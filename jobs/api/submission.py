@@ -8,6 +8,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from accounts.api.fields import AmountField, InstantField, TextField, WholeNumberField
 from accounts.api.json_body import plain
+from accounts.models import AdviceRule
 from billing.models import ServiceTier
 from jobs.submission import Submission
 from jobs.validation import PromptRequest
@@ -83,6 +84,12 @@ class SubmissionSerializer(serializers.Serializer):
         help_text="The job fails if it has not started by then. ISO 8601 with an offset.",
     )
     service_tier = ServiceTierField(required=False, allow_null=True, help_text="Default `standard`.")
+    ignore_advice = serializers.ListField(
+        child=serializers.ChoiceField(choices=AdviceRule.choices),
+        required=False,
+        allow_null=True,
+        help_text="Rules by which no advice is given on this prompt, and none refuses it.",
+    )
 
 
 @extend_schema_serializer(component_name="JobSubmission")
@@ -134,4 +141,6 @@ def read_submission(body: Any) -> Submission:
         service_tier=given.get("service_tier", ServiceTier.STANDARD),
         max_cost_usd=given.get("max_cost_usd"),
         deadline=given.get("deadline"),
+        wants_advice=True,
+        ignored_advice=frozenset(map(AdviceRule, given.get("ignore_advice", ()))),
     )

@@ -11,17 +11,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
+from accounts.api.idempotency_key import idempotency_key
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
 from billing.api.contract import ProjectView, page_of, problems
 from billing.clock import database_now
 from jobs import cancellation, erasure, submission
 from jobs.api import examples
+from jobs.api.advice import SubmittedJobSerializer, submitted_as_sent
 from jobs.api.attempts import AttemptSerializer, attempts_of
 from jobs.api.listing import JobQuery, read_page
 from jobs.api.representation import JobSerializer, job_as_sent
 from jobs.api.submission import SubmissionDocumentation, read_submission
 from jobs.models import Job
+from jobs.reads import note_read
 
 TAGS = ["Jobs"]
 METADATA = OpenApiParameter(
@@ -34,11 +37,12 @@ class JobsView(ProjectView):
         operation_id="submitJob",
         summary="Submit a job",
         description="Checks the prompt, bounds what it can cost, and queues it. The answer comes before the call: look "
-        "at the job until its status is final.",
+        "at the job until its status is final. `advice` says what would make it cheaper; it stands in the way only of "
+        "projects that want that (`blocks_on_advice`).",
         tags=TAGS,
         request=SubmissionDocumentation,
         parameters=[IDEMPOTENCY_KEY, replayed(202), location(202, "Where the job is to be looked at.")],
-        responses={202: JobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422, 429)},
+        responses={202: SubmittedJobSerializer, **problems(400, 402, 403, 404, 409, 411, 413, 415, 422, 429)},
         examples=[examples.SUBMISSION, examples.QUEUED, examples.OVER_LIMIT],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -46,7 +50,8 @@ class JobsView(ProjectView):
         wanted = read_submission(request.data)
 
         def submit() -> Answer:
-            return Answer(202, text_of(job_as_sent(submission.submit(self.api_key, wanted))))
+            job = submission.submit(self.api_key, wanted)
+            return Answer(202, text_of(submitted_as_sent(job, is_kept=idempotency_key(request) is not None)))
 
         return answer_once(request, submit)
 
@@ -62,9 +67,9 @@ class JobsView(ProjectView):
     def get(self, request: Request) -> Response:
         """A page of the project's jobs."""
         page = read_page(jobs_of(self), request)
-        return Response(
-            {"data": [job_as_sent(job) for job in page.jobs], "has_more": page.next is not None, "next": page.next}
-        )
+        shown = [job_as_sent(job) for job in page.jobs]
+        note_read(*page.jobs)
+        return Response({"data": shown, "has_more": page.next is not None, "next": page.next})
 
 
 class JobView(ProjectView):
@@ -80,6 +85,7 @@ class JobView(ProjectView):
         """The job as it stands."""
         job = job_of(self, job_id)
         shown = JobSerializer(job, context={"figures_at": database_now()}).data
+        note_read(job)
         erasure.note_fetched(job)
         return Response(shown)
 

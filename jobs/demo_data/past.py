@@ -16,19 +16,23 @@ from billing.settlements import Settlement
 from jobs.catalogue import family_of
 from jobs.demo_data.calls import PastJob
 from jobs.demo_data.people import Cast
-from jobs.models import Attempt, Job, JobContent
+from jobs.learning.classes import class_of
+from jobs.models import Attempt, Job, JobContent, Unlearnt
 from jobs.queues import queue_of
 from jobs.states import AttemptStatus, JobStatus
 
 CONTENT_OF = timedelta(days=21)
+ANSWERED = frozenset({JobStatus.SUCCEEDED, JobStatus.INCOMPLETE})
 ANSWER = "This is an invented answer of an invented job."
 _REQUEST, _MESSAGE = encrypted(JobContent, "request"), encrypted(JobContent, "message")
+# Of so many answers, nobody has fetched one.
+UNREAD_IN = 25
 _JOB = (
     *("id", "organization_id", "project_id", "api_key_id", "created_by_id", "queue_id", "status", "model"),
     *("service_tier", "priority", "metadata", "bound_input_tokens", "bound_output_tokens", "bound_usd"),
     *("admission_tokens", "attempt_count", "queued_at", "started_at", "finished_at", "snapshot", "usage"),
     *("finish_reason", "is_empty", "input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd"),
-    "error",
+    *("error", "prompt_class", "read_at"),
 )
 _ATTEMPT = (
     *("id", "job_id", "number", "status", "may_use_headroom", "is_probe", "worker", "is_findable", "created_at"),
@@ -42,6 +46,8 @@ def write(cast: Cast, jobs: Sequence[PastJob], settled: Mapping[UUID, Settlement
     asked = sorted({(job.plan.name, job.model) for job in jobs})
     queues = {(name, model): queue_of(cast.projects[name], family_of(model)) for name, model in asked}
     _copy(Job, _JOB, (_job_row(cast, job, settled, queues[job.plan.name, job.model]) for job in jobs))
+    # The beat learns of them, as of others that ended.
+    _copy(Unlearnt, ("job_id",), ((job.id,) for job in jobs if job.status in ANSWERED))
     _copy(Attempt, _ATTEMPT, (row for job in jobs for row in _attempt_rows(job)))
     recent = (job for job in jobs if job.queued_at > until - CONTENT_OF)
     _copy(JobContent, ("job_id", "request", "message"), (_content_row(job) for job in recent))
@@ -66,6 +72,8 @@ def _job_row(cast: Cast, job: PastJob, settled: Mapping[UUID, Settlement], queue
         *(len(job.calls), job.queued_at, last.reserved_at if last else None, job.finished_at),
         *(last.snapshot if last and paid else "", usage, finish, job.status == JobStatus.INCOMPLETE, *costs),
         _error(job),
+        class_of([{"role": "user", "content": _asked(job)}], read),
+        job.finished_at if paid and job.id.int % UNREAD_IN else None,
     )
 
 
@@ -100,13 +108,16 @@ def _attempt_rows(job: PastJob) -> Iterable[tuple[Any, ...]]:
 
 
 def _content_row(job: PastJob) -> tuple[Any, ...]:
-    prompts = job.plan.work.prompts
-    asked = prompts[job.id.int % len(prompts)]
-    request = {"model": job.model, "messages": [{"role": "user", "content": asked}]}
+    request = {"model": job.model, "messages": [{"role": "user", "content": _asked(job)}]}
     has_answer = job.status in {JobStatus.SUCCEEDED, JobStatus.INCOMPLETE}
     text = "" if job.status == JobStatus.INCOMPLETE else ANSWER
     message = {"role": "assistant", "content": text} if has_answer else None
     return job.id, _REQUEST.sealed(request), _MESSAGE.sealed(message)
+
+
+def _asked(job: PastJob) -> str:
+    prompts = job.plan.work.prompts
+    return prompts[job.id.int % len(prompts)]
 
 
 def _copy(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -10,7 +10,7 @@ from accounts.dated import in_force
 from accounts.errors import DomainError
 from accounts.models import Organization, Project, ProjectRateLimit, RateLimit
 from accounts.tiers import Standing, project_rate_limits, standings
-from billing.models import Price
+from billing.models import Price, ServiceTier
 from billing.money import usd
 from billing.prices import price_on, terms_of
 from billing.pricing import bound_usd
@@ -102,10 +102,13 @@ class Facts:
 
     def _price(self, entry: catalogue.CatalogueEntry, candidate: Candidate) -> Price:
         day = self._day(self._organization(candidate.project_id))
-        key = (candidate.model, candidate.service_tier, day)
+        tier = candidate.service_tier
+        if tier == ServiceTier.BATCH:
+            tier = ServiceTier.STANDARD  # it was in a batch at the provider, and is now called as any other
+        key = (candidate.model, tier, day)
         if key not in self._prices:
             try:
-                self._prices[key] = price_on(catalogue.provider_price_names(entry), candidate.service_tier, day)
+                self._prices[key] = price_on(catalogue.provider_price_names(entry), tier, day)
             except DomainError as unknown:
                 self._prices[key] = unknown
         found = self._prices[key]

@@ -78,7 +78,7 @@ def _claim(pick: Pick, facts: Facts) -> Claim:
         input_tokens=job.bound_input_tokens,
         output_tokens=job.bound_output_tokens,
         owner=Owner(project, project.team_id, job.created_by_id, job.api_key_id, terms.model),
-        service_tier=job.service_tier,
+        service_tier=terms.price.service_tier,
         price=terms.price,
     )
 

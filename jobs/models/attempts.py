@@ -63,12 +63,13 @@ class Attempt(models.Model):
             models.UniqueConstraint(fields=["job", "number"], name="attempts_are_numbered"),
             models.UniqueConstraint(
                 fields=["job"],
-                condition=Q(status__in=["created", "calling", "accepted", "in_doubt"]),
+                condition=Q(status__in=["created", "calling", "accepted", "batched", "in_doubt"]),
                 name="one_open_attempt_per_job",
             ),
             models.CheckConstraint(condition=Q(status__in=AttemptStatus.values), name="attempt_status_is_known"),
             models.CheckConstraint(
-                condition=Q(status__in=["created", "abandoned"], calling_at__isnull=True)
+                condition=Q(status="batched")
+                | Q(status__in=["created", "abandoned"], calling_at__isnull=True)
                 | Q(
                     status__in=["calling", "accepted", "answered", "rejected", "in_doubt", "resolved"],
                     calling_at__isnull=False,

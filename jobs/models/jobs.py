@@ -10,6 +10,7 @@ from accounts.models import ApiKey, Organization, Project, User
 from accounts.models.encrypted import EncryptedJSONField
 from billing.models import ServiceTier
 from billing.models.fields import UsdField
+from jobs.advice.advice import Advice
 from jobs.models.queues import Queue
 from jobs.states import JobStatus
 
@@ -48,6 +49,9 @@ class Job(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     max_cost_usd = UsdField(null=True, blank=True)
     deadline = models.DateTimeField(null=True, blank=True, help_text="Not to be started after this instant.")
+    wants_stream = models.BooleanField(
+        default=False, db_default=False, editable=False, help_text="Its client reads the answer while it is made."
+    )
 
     bound_input_tokens = models.PositiveBigIntegerField(help_text="The prompt has no more tokens than this.")
     bound_output_tokens = models.PositiveBigIntegerField(
@@ -56,6 +60,27 @@ class Job(models.Model):
     bound_usd = UsdField(help_text="One call costs no more than this.")
     admission_tokens = models.PositiveBigIntegerField(
         help_text="Tokens that the provider's rate limit counts for one call."
+    )
+
+    reasoning_effort = models.CharField(
+        max_length=40, blank=True, db_default="", editable=False, help_text="As asked; empty where it was not."
+    )
+    prompt_class = models.CharField(
+        max_length=20, blank=True, db_default="", editable=False, help_text="Kind of work and size; empty: not known."
+    )
+    expected_p50_tokens = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="Half of the calls like it needed no more, at submission."
+    )
+    expected_p90_tokens = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    expected_p99_tokens = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    expected_usd = UsdField(null=True, blank=True, editable=False, help_text="What a call like it costs on average.")
+    expected_empty = models.DecimalField(
+        max_digits=7,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="How probable it was at submission that reasoning takes all of the cap.",
     )
 
     run_after = models.DateTimeField(null=True, blank=True, help_text="Not in line before this instant.")
@@ -88,7 +113,22 @@ class Job(models.Model):
     output_usd = UsdField(null=True, blank=True)
     reasoning_usd = UsdField(null=True, blank=True)
     total_usd = UsdField(null=True, blank=True)
+    is_refused = models.BooleanField(
+        default=False, db_default=False, help_text="Paid for, and the model declined to answer, or a filter cut it off."
+    )
+    read_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When its answer was first handed out to anybody."
+    )
+    prompt_prefix = models.UUIDField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Keyed hash of the prompt's first 1,024 tokens; empty where it has fewer.",
+    )
     error = models.JSONField(null=True, blank=True, help_text="Why it failed: status, code, type, param and message.")
+
+    # On its prompt, from the submission that made it; no column.
+    advice: tuple[Advice, ...] = ()
 
     class Meta:
         ordering = ("-id",)

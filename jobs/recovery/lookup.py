@@ -8,7 +8,8 @@ import openai
 
 from jobs.credentials import Access
 from jobs.execution.claims import ATTEMPT_KEY
-from jobs.provider import UNREADABLE, Answer, Clients, completion
+from jobs.hearing import UNREADABLE
+from jobs.provider import Answer, Clients, completion
 
 LOOK_SECONDS = 10.0
 

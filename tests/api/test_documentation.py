@@ -5,6 +5,7 @@ from django.core.management import call_command
 from drf_spectacular.generators import SchemaGenerator
 
 from jobs.api import examples
+from tests.api.conftest import PROMPT
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -28,13 +29,16 @@ def test_every_operation_has_a_name_a_tag_an_example_and_its_problems(schema):
     assert schema["openapi"] == "3.1.0"
     names = [op["operationId"] for _, _, op in operations(schema)]
     assert sorted(names) == [
-        "addTeamLead", "addTeamMember", "approveQuotaRequest", "askForQuota", "askForReconciliation", "cancelJob",
+        "addTeamLead", "addTeamMember", "approveQuotaRequest", "askForQuota", "askForReconciliation",
+        "cancelComparison", "cancelJob",
         "changeKey", "changeMember", "changeOrganization", "changeProject", "changeQuota", "changeWebhook",
-        "createKey", "createProject", "createQuota", "createTeam", "createWebhook", "deleteWebhook",
-        "eraseJobContent", "exportSpend",
+        "createComparison", "createKey", "createProject", "createQuota", "createTeam", "createWebhook", "deleteWebhook",
+        "eraseJobContent", "estimateJob", "exportComparisonRuns", "exportSpend", "getCalibration", "getComparison",
+        "getExpectations",
         "getJob", "getKey", "getLimits", "getMember", "getOrganization", "getProject", "getQuota", "getQuotaRequest",
-        "getReconciliation", "getReconciliationRun", "getSpend", "getTeam", "getWebhook", "inviteMember",
-        "listAlerts", "listAttempts", "listAuditEntries", "listJobs", "listKeys", "listMembers", "listModels",
+        "getReconciliation", "getReconciliationRun", "getSpend", "getTeam", "getWaste", "getWebhook", "inviteMember",
+        "listAlerts", "listAttempts", "listAuditEntries", "listComparisonRuns", "listComparisons",
+        "listJobs", "listKeys", "listMembers", "listModels",
         "listProjects", "listQuotaRequests", "listQuotas", "listTeams", "listWebhookDeliveries", "listWebhooks",
         "previewQuota", "refuseQuotaRequest", "removeMember", "removeQuota", "removeTeam", "removeTeamLead",
         "removeTeamMember", "renameTeam", "replayWebhookDelivery", "revokeKey", "rotateWebhookSecret", "submitJob",
@@ -62,10 +66,23 @@ def test_the_problem_the_key_and_the_idempotency_key_are_described(schema):
     assert submit["requestBody"]["content"]["application/json"]["examples"]
 
 
+def test_whatever_takes_an_idempotency_key_says_what_is_wrong_with_one(schema):
+    """400 where it is no key, 409 while its request is under way, 422 where it was another one's."""
+    for path, method, op in operations(schema):
+        if any(parameter["name"] == "Idempotency-Key" for parameter in op.get("parameters", [])):
+            assert {"400", "409", "422"} <= op["responses"].keys(), (method, path)
+
+
 def test_the_examples_have_the_members_that_answers_have(schema, client, submit):
-    job = submit()
+    submitted = submit()
+    assert examples.QUEUED.value.keys() == submitted.keys()
+    assert set(schema["components"]["schemas"]["SubmittedJob"]["properties"]) == submitted.keys()
+    job = client.get(f"/api/v1/jobs/{submitted['id']}").json()
     assert examples.QUEUED_JOB.keys() == examples.SUCCEEDED_JOB.keys() == job.keys()
     assert set(schema["components"]["schemas"]["Job"]["properties"]) == job.keys()
+    estimate = client.post("/api/v1/jobs/estimate", {"model": "o1-mini", "prompt": PROMPT}, format="json").json()
+    assert examples.ESTIMATE.value.keys() == estimate.keys()
+    assert set(schema["components"]["schemas"]["Estimate"]["properties"]) == estimate.keys()
     model = client.get("/api/v1/models").json()["data"][0]
     assert set(schema["components"]["schemas"]["Model"]["properties"]) == model.keys()
     assert examples.MODELS.value["data"][0].keys() == model.keys()

@@ -20,6 +20,7 @@ from accounts.errors import (
     RoleNotYours,
     TeamOwnsProjects,
 )
+from accounts.wall import WallMissing
 from billing.errors import (
     AlreadyAsked,
     AlreadyReleased,
@@ -35,7 +36,9 @@ from billing.webhooks.endpoints import EndpointDisabled, TooManyEndpoints
 from billing.webhooks.urls import UrlRefused
 from config.errors import STATUS, problem_of
 from jobs.batches.errors import BatchNotCancellable, FileInUse, FileTooLarge
+from jobs.comparisons.errors import ComparisonNotCancellable, WordingHasNoPlace
 from jobs.errors import (
+    AdviceBlocks,
     BacklogFull,
     MaxCostTooSmall,
     NotCancellable,
@@ -74,6 +77,7 @@ EXPECTED = [
     (UnknownPrice(), 400, "price_unknown", set()),
     (RateLimitUnknown(), 403, "rate_limit_unknown", set()),
     (RequestTooLarge(), 400, "request_too_large", set()),
+    (AdviceBlocks(advice=[]), 400, "advice_blocks", {"advice"}),
     (NotCancellable(), 409, "not_cancellable", set()),
     (NotErasable(), 409, "not_erasable", set()),
     (IdempotencyKeyInvalid(), 400, "idempotency_key_invalid", set()),
@@ -81,6 +85,7 @@ EXPECTED = [
     (IdempotencyKeyInFlight(), 409, "idempotency_key_in_flight", set()),
     (BacklogFull(limit=5), 429, "backlog_full", {"limit"}),
     (TooManyWaiting(), 503, "too_many_waiting", set()),
+    (WallMissing(), 503, "wall_missing", set()),
     (RoleNotYours(), 403, "role_not_yours", set()),
     (LastOwner(), 409, "last_owner", set()),
     (AlreadyMember(), 409, "already_member", set()),
@@ -97,6 +102,8 @@ EXPECTED = [
     (FileTooLarge(), 413, "file_too_large", set()),
     (FileInUse(), 409, "file_in_use", set()),
     (BatchNotCancellable(), 409, "batch_not_cancellable", set()),
+    (ComparisonNotCancellable(), 409, "comparison_not_cancellable", set()),
+    (WordingHasNoPlace(), 400, "wording_has_no_place", set()),
     (RequestRejected("No.", code="tier_too_low", status=403), 403, "tier_too_low", set()),
     (RequestRejected("No."), 400, "invalid_request", set()),
     (PermissionDenied(), 403, "permission_denied", set()),

@@ -5,7 +5,7 @@ from billing.clock import database_now
 from config import alive, consuming, health
 from config.tasks import hear_beat
 from jobs import limiter, workers
-from jobs.tasks import dispatch, rescue
+from jobs.tasks import dispatch, rescue, work_on_batches
 from tests.api.conftest import client_of
 
 
@@ -26,7 +26,7 @@ def fall_silent(part):
     limiter.connection().delete(f"bursar:alive:{part}")
 
 
-ALL_WELL = {"postgresql": "ok", "redis": "ok", "dispatch": "ok", "beat": "ok", "calls": "ok"}
+ALL_WELL = {"postgresql": "ok", "redis": "ok", "dispatch": "ok", "beat": "ok", "batches": "ok", "calls": "ok"}
 
 
 def test_a_process_that_answers_is_alive_whatever_else_is_not(client, monkeypatch, django_assert_num_queries):
@@ -47,7 +47,7 @@ def test_it_is_ready_when_everything_answers(client, path):
 
 def test_without_redis_the_web_is_ready_and_the_whole_is_not(client, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    told = {**ALL_WELL, "redis": "does not answer", "dispatch": "unknown", "beat": "unknown"}
+    told = {**ALL_WELL, "redis": "does not answer", **dict.fromkeys(alive.Part, "unknown")}
     assert client.get("/readyz").json() == {"status": "degraded", "checks": told}
     response = client.get("/readyz/all")
     problem = response.json()
@@ -64,15 +64,17 @@ def test_a_part_that_has_fallen_silent_is_told_of_and_keeps_no_web_process_from_
     assert client.get("/readyz/all").json()["checks"] == told
 
 
-def test_a_dispatch_that_ended_well_says_so_and_no_other_work_does(client):
+def test_work_that_ended_well_says_that_its_part_runs_and_no_other_work_does(client):
     for part in alive.Part:
         fall_silent(part)
-    consuming.note_dispatch(sender=rescue)
+    consuming.note_success(sender=rescue)
     assert not any(alive.heard().values())
-    consuming.note_dispatch(sender=dispatch)
-    assert alive.heard() == {"dispatch": True, "beat": False}
+    consuming.note_success(sender=dispatch)
+    assert alive.heard() == {"dispatch": True, "beat": False, "batches": False}
+    consuming.note_success(sender=work_on_batches)
+    assert alive.heard() == {"dispatch": True, "beat": False, "batches": True}
     hear_beat()
-    assert alive.heard() == {"dispatch": True, "beat": True}
+    assert alive.heard() == {"dispatch": True, "beat": True, "batches": True}
 
 
 def test_workers_that_are_gone_are_told_of(client):

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -66,8 +67,9 @@ def test_a_project_is_made_changed_paused_and_unpaused(alice, owners):
     where = made["Location"].partition("/api/v1/")[2]
     assert send(owners, "GET", where).json() == project
 
-    change = {"name": "Image finder", "team": None, "doubt_policy": "rerun", "doubt_patience_hours": 5}
-    change |= {"content_retention_days": 0}
+    change: dict[str, Any] = {"name": "Image finder", "team": None, "doubt_policy": "rerun", "doubt_patience_hours": 5}
+    change |= {"content_retention_days": 0, "may_batch_at_provider": True}
+    change |= {"blocks_on_advice": ["small_cap"]}
     changed = send(owners, "PATCH", where, change).json()
     assert changed == {**project, **change}
     assert latest().before == {
@@ -76,6 +78,8 @@ def test_a_project_is_made_changed_paused_and_unpaused(alice, owners):
         "doubt_policy": "hold",
         "doubt_patience_hours": 24,
         "content_retention_days": None,
+        "may_batch_at_provider": False,
+        "blocks_on_advice": [],
     }
 
     assert pointers(send(owners, "PATCH", where, {"paused": True})) == {"#/reason"}

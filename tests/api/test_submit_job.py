@@ -12,6 +12,7 @@ from tests.api.conftest import PROMPT
 
 KEYS = {
     "id", "object", "status", "model", "snapshot", "service_tier", "priority", "metadata", "waiting_on", "bound",
+    "expected",
     "max_cost_usd", "deadline", "usage", "cost", "reasoning_share", "output_text", "message", "finish_reason",
     "incomplete_reason", "warnings", "error", "doubt", "attempts", "queued_at", "started_at",
     "cancel_asked_at", "finished_at", "content_erased_at",
@@ -28,7 +29,7 @@ def test_a_prompt_is_accepted_and_queued(client, project, monkeypatch, django_ca
     assert response["Cache-Control"] == "no-store"
     assert response["X-Request-Id"].startswith("req_")
     job = response.json()
-    assert set(job) == KEYS
+    assert set(job) == KEYS | {"advice"}
     assert response["Location"] == f"http://testserver/api/v1/jobs/{job['id']}"
     assert (job["object"], job["status"], job["model"]) == ("job", "queued", "o1-preview")
     assert job["waiting_on"] == {"reason": "capacity"}

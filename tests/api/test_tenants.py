@@ -16,17 +16,26 @@ from accounts.audit import SERVICE
 from billing.models import Quota, QuotaRequest
 from billing.quotas import asking, changes
 from jobs.models import Job
+from tests.admin.conftest import make_comparison
 from tests.api.conftest import PROMPT
 
 # Every route of /api/v1 and what it takes; "job" is a job of the caller's project.
 ROUTES = {
     "api/v1/jobs": ["GET", "POST"],
+    "api/v1/jobs/estimate": ["POST"],
     "api/v1/jobs/<uuid:job_id>": ["GET"],
     "api/v1/jobs/<uuid:job_id>/cancel": ["POST"],
     "api/v1/jobs/<uuid:job_id>/erase": ["POST"],
     "api/v1/jobs/<uuid:job_id>/attempts": ["GET"],
+    "api/v1/comparisons": ["GET", "POST"],
+    "api/v1/comparisons/<uuid:comparison_id>": ["GET"],
+    "api/v1/comparisons/<uuid:comparison_id>/cancel": ["POST"],
+    "api/v1/comparisons/<uuid:comparison_id>/runs": ["GET"],
+    "api/v1/comparisons/<uuid:comparison_id>/runs.csv": ["GET"],
     "api/v1/models": ["GET"],
     "api/v1/limits": ["GET"],
+    "api/v1/expectations": ["GET"],
+    "api/v1/expectations/calibration": ["GET"],
     "api/v1/quotas": ["GET", "POST"],
     "api/v1/quotas/preview": ["POST"],
     "api/v1/quotas/<uuid:quota_id>": ["DELETE", "GET", "PATCH"],
@@ -37,6 +46,7 @@ ROUTES = {
     "api/v1/quota-requests/<uuid:request_id>/withdraw": ["POST"],
     "api/v1/spend": ["GET"],
     "api/v1/spend/export": ["GET"],
+    "api/v1/waste": ["GET"],
     "api/v1/reconciliation": ["GET", "POST"],
     "api/v1/reconciliation/runs/<uuid:run_id>": ["GET"],
     "api/v1/alerts": ["GET"],
@@ -61,6 +71,7 @@ ROUTES = {
 }
 OPEN = {
     *(("GET", name) for name in ("models", "limits", "spend", "export", "reconciliation", "organization", "projects")),
+    *(("GET", name) for name in ("expectations", "calibration", "waste")),
     *(("GET", name) for name in ("quotas", "<uuid:quota_id>", "quota-requests", "<uuid:request_id>")),
     *(("POST", name) for name in ("quota-requests", "withdraw")),
 }
@@ -69,11 +80,12 @@ MANAGED = {
     (route, method)
     for route, methods in ROUTES.items()
     for method in methods
-    if "jobs" not in route and (method, route.rpartition("/")[2]) not in OPEN
+    if "jobs" not in route and "comparisons" not in route and (method, route.rpartition("/")[2]) not in OPEN
 }
 PUBLIC = {"api/v1/schema", "api/v1/docs", "api/v1/redoc"}
 # What is sent to a route that takes no job.
 BODIES = {
+    "api/v1/comparisons": {"prompt": PROMPT, "variants": [{"model": "o1-mini"}], "max_cost_usd": "2"},
     "api/v1/quotas": {"scope": "organization", "limit": "5"},
     "api/v1/quotas/preview": {"scope": "organization", "limit": "5"},
     "api/v1/quota-requests": {"scope": "organization", "amount": "5", "reason": "more"},
@@ -117,7 +129,12 @@ def bobs_rows(bob, bobs_job) -> dict[str, str]:
     """A row of Bob's for each kind of id in a route."""
     quota = changes.create(Quota(organization=bob.organization, scope="organization", limit=9), by=SERVICE)
     asked = asking.ask(quota, Decimal(1), reason="Bob's reason", asked_by=bob.owner, by=SERVICE)
-    return {"<uuid:job_id>": bobs_job, "<uuid:quota_id>": str(quota.pk), "<uuid:request_id>": str(asked.pk)}
+    return {
+        "<uuid:job_id>": bobs_job,
+        "<uuid:comparison_id>": str(make_comparison(bob.project).pk),
+        "<uuid:quota_id>": str(quota.pk),
+        "<uuid:request_id>": str(asked.pk),
+    }
 
 
 def test_every_route_is_listed_here():

@@ -118,7 +118,7 @@ def test_limits_show_tier_budgets_and_rate_limits(client, organization, project)
     assert of_organization["scope"] == "organization"
     assert of_project.keys() == {
         "scope", "id", "name", "origin", "measure", "model", "is_hard", "limit", "spent", "held", "remaining",
-        "window_start", "resets_at",
+        "window_start", "resets_at", "forecast",
     }  # fmt: skip
     assert of_project["limit"] == "5.50"
     assert (of_project["spent"], of_project["held"]) == ("0.077385", "1.50")

@@ -42,17 +42,17 @@ def spend(project: Project, usd: str, *, day: date = DAY, model: str = "o1-mini"
 def test_days_are_counted_from_the_first_and_up_to_the_last(project):
     for day in range(11, 15):
         spend(project, f"0.{day}", day=date(2024, 9, day))
-    found = rows_between(date(2024, 9, 12), date(2024, 9, 14), ["day", "model"])
+    found = rows_between(date(2024, 9, 12), date(2024, 9, 14), ["day", "model", "key"])
     assert [line.group["day"].day for line in lines(found, ["day"])] == [12, 13]
     assert total(found).total_usd == D("0.25")
-    assert not rows_between(DAY, DAY, ["model"]).exists()
+    assert not rows_between(DAY, DAY, ["model", "key"]).exists()
 
 
 def test_other_columns_narrow_it_down(project, other_project):
     spend(project, "1")
     spend(other_project, "2")
     spend(project, "4", model="o1-preview")
-    alices = rows_between(DAY, date(2024, 9, 13), ["model"], organization=project.organization)
+    alices = rows_between(DAY, date(2024, 9, 13), ["model", "key"], organization=project.organization)
     assert total(alices).total_usd == 5
     assert total(alices.filter(model="o1-preview")).total_usd == 4
 

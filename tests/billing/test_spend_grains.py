@@ -9,7 +9,16 @@ from django.db.models import Sum
 
 from accounts.models import Organization, Project, Team
 from billing import ledger, rollups
-from billing.models import DayRollup, KeyRollup, ModelRollup, ProjectRollup, SpendRollup, UsageRecord
+from billing.models import (
+    DayKeyRollup,
+    DayModelRollup,
+    DayRollup,
+    KeyRollup,
+    ModelRollup,
+    ProjectRollup,
+    SpendRollup,
+    UsageRecord,
+)
 from billing.models.rollups import SUMMED
 from billing.rollups import ROLLUPS
 from billing.spend import GROUPINGS, lines, rows_between, total
@@ -97,8 +106,12 @@ def test_every_grouping_answers_as_the_finest_rollup_would(organization):
         (["member", "key"], SEPTEMBER, OCTOBER, ["organization", "project"], KeyRollup),
         ([], SEPTEMBER, OCTOBER, ["organization", "api_key_id"], KeyRollup),
         (["key", "model"], SEPTEMBER, OCTOBER, ["organization"], SpendRollup),
-        (["day", "model"], SEPTEMBER, OCTOBER, ["organization"], SpendRollup),
-        (["model"], SEPTEMBER, date(2024, 10, 2), ["organization"], SpendRollup),
+        (["day", "model"], SEPTEMBER, OCTOBER, ["organization"], DayModelRollup),
+        (["day", "project"], SEPTEMBER, OCTOBER, ["organization", "model"], DayModelRollup),
+        (["model"], SEPTEMBER, date(2024, 10, 2), ["organization"], DayModelRollup),
+        (["day", "member"], SEPTEMBER, OCTOBER, ["organization"], DayKeyRollup),
+        (["day", "team"], SEPTEMBER, date(2024, 10, 2), ["organization", "member_id"], DayKeyRollup),
+        (["day", "member", "model"], SEPTEMBER, OCTOBER, ["organization"], SpendRollup),
         ([], SEPTEMBER, OCTOBER, ["organization", "is_of_no_rollup"], None),
     ],
 )

@@ -50,7 +50,7 @@ def test_pages_without_a_sign_in(window: Visit, path: str, status: int):
     """They load nothing from elsewhere and break no rule of their own policy."""
     assert window.open(path) == status
     if path.startswith("/api/"):
-        expect(window.page.get_by_text("/api/v1/jobs").first).to_be_visible()
+        expect(window.page.get_by_text("/api/v1/jobs", exact=True).first).to_be_visible()
     else:
         assert serious_findings(window) == []
         window.page.set_viewport_size(PHONE)

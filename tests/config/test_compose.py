@@ -13,13 +13,16 @@ import yaml
 from celery.schedules import crontab
 from django.conf import settings
 
+from config.embedded import stack
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _TEXT = (_CHECKOUT / "docker-compose.yml").read_text()
 _COMPOSE: dict[str, Any] = yaml.safe_load(_TEXT)
 _SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 
 _STORES = {"postgres", "valkey"}
-_LASTING = {"web", "worker-calls", "worker-control", "beat", "simulator"}
+_LASTING = {"web", "worker-calls", "worker-control", "worker-batches", "beat", "simulator"}
+_WORKERS = sorted(name for name in _LASTING if name.startswith("worker-"))
 _OURS = _LASTING | {"migrate"}
 _CONFIGURED = _OURS - {"simulator"}
 _REQUIRED_SECRETS = {"BURSAR_SECRET_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD"}
@@ -94,7 +97,7 @@ def test_what_ends_is_started_again_except_the_migration() -> None:
 
 # --- The queues -------------------------------------------------------------------------------------------------------
 def test_every_queue_that_a_task_is_sent_to_has_exactly_one_kind_of_worker() -> None:
-    consumed = [_option(name, "queues") for name in ("worker-calls", "worker-control")]
+    consumed = [_option(name, "queues") for name in _WORKERS]
     routed = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
     assert sorted(consumed) == sorted(routed | {settings.CELERY_TASK_DEFAULT_QUEUE})
 
@@ -106,7 +109,21 @@ def test_the_calls_of_the_model_go_to_a_worker_of_their_own() -> None:
     assert _option("worker-control", "concurrency") == "4"
 
 
-@pytest.mark.parametrize("service", ["worker-calls", "worker-control"])
+def test_batches_are_worked_on_by_a_process_in_which_nothing_is_dispatched() -> None:
+    queue = _option("worker-batches", "queues")
+    assert settings.CELERY_TASK_ROUTES["jobs.tasks.work_on_batches"]["queue"] == queue
+    assert queue != settings.CELERY_TASK_DEFAULT_QUEUE
+
+
+def test_the_workers_of_one_machine_serve_the_same_queues() -> None:
+    embedded = {program.name: program.command for program in stack.workers() if program.name != "beat"}
+    served = {name: command[command.index("-Q") + 1] for name, command in embedded.items()}
+    assert served == {name: _option(name, "queues") for name in _WORKERS}
+    for name, command in embedded.items():
+        assert command[command.index("-c") + 1] == _option(name, "concurrency")
+
+
+@pytest.mark.parametrize("service", _WORKERS)
 def test_workers_run_threads_and_talk_to_no_other_worker(service: str) -> None:
     command = _SERVICES[service]["command"]
     assert command[:3] == ["celery", "--app=config.celery", "worker"]
@@ -150,7 +167,7 @@ def test_the_web_is_asked_whether_it_is_ready_under_a_host_name_that_is_always_a
     assert _SERVICES["web"]["environment"]["BURSAR_ALLOWED_HOSTS"].split(",")[0] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("service", ["worker-calls", "worker-control"])
+@pytest.mark.parametrize("service", _WORKERS)
 def test_the_health_check_of_a_worker_looks_at_the_age_of_the_file_that_it_touches(
     service: str, tmp_path: Path
 ) -> None:

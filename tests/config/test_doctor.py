@@ -122,9 +122,9 @@ def test_a_redis_that_forgets_under_pressure_is_found(well):
 
 
 def test_processes_that_are_missing_are_found(well):
-    limiter.connection().delete("bursar:alive:beat", "bursar:alive:dispatch")
+    limiter.connection().delete(*(f"bursar:alive:{part}" for part in alive.Part))
     workers.forget("calls@test")
-    assert [found.partition(":")[0] for found in troubles(work.processes)] == ["dispatch", "beat", "calls"]
+    assert [found.partition(":")[0] for found in troubles(work.processes)] == ["dispatch", "beat", "batches", "calls"]
 
 
 def test_an_unsettled_celery_is_found(well, monkeypatch):

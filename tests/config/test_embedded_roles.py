@@ -18,6 +18,8 @@ from config.embedded.postgres import Server
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLE = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
 
+TENANT = "SELECT rolcanlogin, rolbypassrls, pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = 'bursar_tenant'"
+
 
 @contextmanager
 def serving(directory: Path, *, durable: bool) -> Iterator[Server]:
@@ -50,6 +52,7 @@ def test_bursar_owns_its_database_and_is_no_superuser(tmp_path: Path, for_tests:
                 "bursar",
             )
             connection.execute("CREATE TABLE own (word text)")
+            assert connection.execute(TENANT).fetchone() == (False, False, True)
             if for_tests:
                 connection.execute("SET session_replication_role = replica")
             else:
@@ -68,6 +71,7 @@ def test_a_cluster_whose_superuser_is_bursar_is_brought_to_two_roles_with_all_th
         roles.make_ready(server)
         with psycopg.connect(server.url) as connection:
             assert connection.execute(ROLE).fetchone() == (False, False, False)
+            assert connection.execute(TENANT).fetchone() == (False, False, True)
             assert connection.execute("SELECT word FROM kept").fetchall() == [("committed",)]
             connection.execute("INSERT INTO kept (word) VALUES ('later')")
             connection.execute("ALTER TABLE kept ADD COLUMN later integer")
@@ -117,6 +121,7 @@ def test_docker_compose_makes_the_same_two_roles(tmp_path: Path) -> None:
         address = server.url.rpartition("@")[2]
         with psycopg.connect(f"postgres://bursar@{address}", password='it\'s \\ "odd"') as connection:
             assert connection.execute(ROLE).fetchone() == (False, False, False)
+            assert connection.execute(TENANT).fetchone() == (False, False, True)
             connection.execute("CREATE TABLE own (word text)")
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(server.administrator_url)

@@ -61,7 +61,8 @@ class Path:
     simulator: RunningSimulator
 
     def submit(self, model: str = "o1-mini", prompt: str = PROMPT, **parameters: Any) -> Job:
-        own = {name: parameters.pop(name) for name in ("priority", "max_cost_usd", "deadline") if name in parameters}
+        names = ("priority", "max_cost_usd", "deadline", "wants_stream")
+        own = {name: parameters.pop(name) for name in names if name in parameters}
         request = PromptRequest(model, [{"role": "user", "content": prompt}], parameters)
         with transaction.atomic():
             return submit(self.api_key, Submission(request, **own))

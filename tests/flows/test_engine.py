@@ -4,7 +4,9 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
@@ -20,6 +22,7 @@ from jobs.execution import booking, calls, turns
 from jobs.execution.claims import claim
 from jobs.execution.engine import NAMES_AT_ONCE, Engine
 from jobs.models import Attempt, Job, Watch, Worker
+from tests.flows.conftest import Path
 from tests.flows.processes import eventually, worker
 from tests.flows.test_execution import answer
 
@@ -229,3 +232,61 @@ def test_answers_are_booked_together_and_one_that_cannot_be_harms_no_other(path,
     assert UsageRecord.objects.count() == 2
     assert statuses() == ["running", "succeeded", "succeeded"]
     assert set(Attempt.objects.values_list("status", flat=True)) == {"answered", "calling"}
+
+
+@pytest.fixture
+def engine(path) -> Iterator[Engine]:
+    """In this process, so that what it does can be held up."""
+    found = Engine("here", 10)
+    found.start()
+    yield found
+    found.stop()
+
+
+@dataclass
+class HeldUp:
+    organizations: list[UUID]
+    go_on: threading.Event
+
+
+@pytest.fixture
+def held_up(monkeypatch) -> Iterator[HeldUp]:
+    """The organizations whose failures are not booked until the test says so, or has ended."""
+    held, reject = HeldUp([], threading.Event()), booking.reject
+
+    def slowly(call, *args, **kwargs):
+        if call.project.organization_id in held.organizations:
+            assert held.go_on.wait(60)
+        reject(call, *args, **kwargs)
+
+    monkeypatch.setattr(booking, "reject", slowly)
+    yield held
+    held.go_on.set()
+
+
+def test_an_answer_is_booked_while_failures_are(path, engine, held_up):
+    path.simulator.fault("500", count=None, match="broken")
+    broken, whole = path.submit(prompt="A broken one"), path.submit()
+    held_up.organizations.append(broken.organization_id)
+    engine.take_on([attempt.pk for attempt in path.dispatch()])
+    eventually(lambda: Job.objects.get(pk=whole.pk).status == "succeeded")
+    assert Job.objects.get(pk=broken.pk).status == "running"
+
+
+def test_the_failures_of_one_organization_wait_for_those_of_no_other(path, bob, held_up, monkeypatch):
+    others = Path(bob.api_key.api_key, path.simulator)
+    path.simulator.fault("500", count=None, match="broken")
+    first, second = path.submit(prompt="A broken one"), others.submit(prompt="A broken one")
+    lanes = next(n for n in range(2, 200) if first.organization_id.int % n != second.organization_id.int % n)
+    monkeypatch.setattr(calls, "FAILURE_LANES", lanes)
+    engine = Engine("here", 10)
+    engine.start()
+    try:
+        held_up.organizations.append(first.organization_id)
+        ids = [attempt.pk for attempt in path.dispatch()]
+        engine.take_on(ids)
+        eventually(lambda: Job.objects.get(pk=second.pk).status == "queued")
+        assert Job.objects.get(pk=first.pk).status == "running"
+    finally:
+        held_up.go_on.set()
+        engine.stop()

@@ -201,7 +201,7 @@ def test_a_worker_with_another_token_changes_nothing(path, calling):
     before = list(Attempt.objects.values())
     assert settle(stranger, answer()) is None
     assert recovery.put_in_doubt(stranger, code="c", reason="r", token=stranger.token) is False
-    booking._reject(stranger, rejection, Fail(), request_id="")
+    booking.reject(stranger, rejection, Fail(), request_id="")
     assert list(Attempt.objects.values()) == before
     assert not UsageRecord.objects.exists()
     assert Reservation.objects.get().status == "open"
@@ -232,7 +232,7 @@ def test_what_was_answered_is_neither_put_in_doubt_nor_refused_any_more(path, ca
     record = settle(calling, answer())
     assert settle(calling, answer()) is None
     assert recovery.put_in_doubt(calling, code="c", reason="r") is False
-    booking._reject(calling, Rejection(500, "c", "t", "m"), Retry(1.0), request_id="")
+    booking.reject(calling, Rejection(500, "c", "t", "m"), Retry(1.0), request_id="")
     assert Job.objects.get().status == "succeeded"
     assert UsageRecord.objects.get() == record
     assert nothing_is_held()

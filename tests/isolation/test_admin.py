@@ -38,7 +38,12 @@ WITH_ID: dict[str, tuple[str, ...]] = {
     "dashboard_change": ("GET",),
     "dashboard_live": ("GET",),
     "dashboard_csv": ("GET",),
+    "expectations_organization": ("GET",),
+    "calibration": ("GET",),
+    "calibration_csv": ("GET",),
     "billing_statement": ("GET",),
+    "waste_organization": ("GET",),
+    "waste_csv": ("GET",),
     "billing_statement_file": ("GET",),
     "billing_spend_export": ("GET",),
     "billing_review": ("GET", "POST"),
@@ -46,6 +51,8 @@ WITH_ID: dict[str, tuple[str, ...]] = {
     "billing_quota_new": ("GET", "POST"),
     "billing_quota_requests": ("GET", "POST"),
     "billing_quota_page": ("GET", "POST"),
+    "jobs_comparison_live": ("GET",),
+    "jobs_comparison_cancel": ("GET", "POST"),
 }
 # What else stands in their paths.
 AND_MORE = {"dashboard_csv": "days", "billing_statement_file": "csv"}
@@ -64,10 +71,13 @@ WITHOUT_ID = {
     "billing_price_example",
     "billing_price_export",
     "billing_statements",
+    "waste",
     "billing_quotas",
     "organizations",
+    "expectations",
     "tables",
     "accounts_auditentry_export",
+    "jobs_comparison_start",
 }
 # Asked apart, or by strangers too.
 ELSEWHERE = {
@@ -271,6 +281,8 @@ def test_parameters_of_pages(world):
         *((page, project, {403, 404}) for page in (dashboard, change, days)),
         *((page, {"team": team}, {403, 404}) for page in (dashboard, change, days)),
         # Empty, where it is not refused.
+        (reverse("admin:waste_organization", args=[own]), project, {200, 403, 404}),
+        (reverse("admin:waste_csv", args=[own]), project, {200, 403, 404}),
         (review, project, {200, 403, 404}),
         (f"{export}?format=csv", project, {200, 403, 404}),
         (f"{new_quota}?scope=project", {"owner": other.project.pk}, {404}),

@@ -39,6 +39,7 @@ NAMED = {
         f"resp_{Job.objects.filter(organization=world.other.organization).earliest('pk').pk.hex}"
     ),
     "batch_id": lambda world: Batch.objects.get(project=world.other.project).public_id,
+    "comparison_id": lambda world: world.other.project.comparisons.get().pk,
     "file_id": lambda world: File.objects.filter(project=world.other.project).earliest("pk").public_id,
 }
 # What a parameter names that is nobody's own.

@@ -43,7 +43,17 @@ from billing.webhooks import endpoints
 from jobs import workers
 from jobs.models import Breaker, BreakerReason, Doubt
 from jobs.states import DoubtStatus
-from tests.admin.conftest import compare_with_bill, finish_job, make_batch, make_job, make_quota, reserve, sign_in
+from tests.admin.conftest import (
+    compare_with_bill,
+    finish_job,
+    make_batch,
+    make_comparison,
+    make_job,
+    make_quota,
+    make_undelivered,
+    reserve,
+    sign_in,
+)
 from tests.conftest import Tenant, make_tenant
 
 ROLES = ("owner", "admin", "billing", "member", "viewer", "lead")
@@ -100,6 +110,8 @@ def populate(tenant: Tenant, superuser: User, tokens: Tokens, limit: str) -> Non
     finished = finish_job(project, tenant.owner, tokens)
     make_job(project, tenant.owner, metadata={"of": name})
     make_batch(project, metadata={"of": name})
+    make_comparison(project, finished.job)
+    make_undelivered(finished.job, tenant.api_key.api_key)
     quota = make_quota(project, limit)
     asking.ask(quota, Decimal(5), reason=f"a test of {name}", asked_by=tenant.owner, by=SERVICE)
     reserve(project)

@@ -27,6 +27,7 @@ from billing.admin.quotas.forms import AskForm, DecisionForm, LimitForm, NewQuot
 from billing.admin.quotas.tree import SORTS, cells_of, tree_of
 from billing.clock import database_now
 from billing.models import Quota, QuotaRequest, RequestStatus, Scope, WindowKind
+from billing.outlook.histories import outlooks
 from billing.quotas import asking, changes, rights
 from billing.quotas.preview import Preview, last_month, preview
 from billing.quotas.standing import states
@@ -162,11 +163,13 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
             if _act(ask, lambda: asking.ask(quota, asked_by=_user(request), by=who(request), **asked)):
                 messages.success(request, "Asked. Whoever manages the quota is told, and so are you of the decision.")
                 return HttpResponseRedirect(here)
-        state = states([quota], database_now()).get(quota.pk)
+        now = database_now()
+        state = states([quota], now).get(quota.pk)
+        ahead = outlooks([state], now)[state.limit.key] if state else None
         shown = {
             "organization": organization,
             "quota": quota,
-            "cells": cells_of(quota, state) if state else None,
+            "cells": cells_of(quota, state, ahead) if state and ahead else None,
             "form": form if may_manage else None,
             "ask": ask if may_ask and state else None,
             "asked": _lines(request, rights.visible_requests(person).filter(quota=quota)[:50]),

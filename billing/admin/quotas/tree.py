@@ -19,10 +19,12 @@ from accounts import access
 from accounts.access import Person
 from accounts.models import ApiKey, Membership, Organization, Project, Team
 from accounts.tiers import standings
+from billing.admin.forecasts import reached_in_words
 from billing.admin.money import dollars, in_words
-from billing.limits import BudgetState
+from billing.limits import BudgetState, tier_limit
 from billing.models import Budget, Measure, Quota, Scope, WindowKind
-from billing.periods import month_of
+from billing.outlook.histories import outlooks
+from billing.outlook.reach import Outlook
 from billing.quotas import rights
 from billing.quotas.standing import states
 
@@ -36,6 +38,9 @@ WINDOWS: Final = {
 }
 # So many names are written out under a fold; more are found by the search of the admin.
 NAMED: Final = 300
+
+# A quota, how full it stands, and how it will stand.
+Standing = tuple[Quota, BudgetState, Outlook]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Node:
     scope: Scope
     pk: object
     name: str
-    quotas: list[tuple[Quota, BudgetState]] = field(default_factory=list)
+    quotas: list[Standing] = field(default_factory=list)
     children: list["Node"] = field(default_factory=list)
     plain_keys: int = 0
 
@@ -84,8 +89,8 @@ class Node:
         return self.has_own or any(child.shows for child in self.children)
 
 
-def cells_of(quota: Quota, state: BudgetState) -> dict[str, Any]:
-    """The columns of one limit."""
+def cells_of(quota: Quota, state: BudgetState, found: Outlook) -> dict[str, Any]:
+    """The columns of one limit. `found`: how it will stand."""
     limit = state.limit
     raised = limit.amount - quota.limit
     return {
@@ -96,6 +101,7 @@ def cells_of(quota: Quota, state: BudgetState) -> dict[str, Any]:
         "expires": f"{quota.expires_at:%Y-%m-%d %H:%M}" if quota.expires_at else "",
         **figures(quota.measure, limit.amount, state.spent, state.held),
         "resets": f"{limit.window.end:%Y-%m-%d}",
+        "reached": reached_in_words(found),
     }
 
 
@@ -124,11 +130,13 @@ def tree_of(organization: Organization, person: Person, now: datetime, sort: str
     found = rights.visible(person).filter(organization=organization)
     quotas = list(found.select_related("organization", "team", "project", "member", "api_key__project").order_by("pk"))
     stand = states(quotas, now)
-    by_owner: dict[tuple[str, object], list[tuple[Quota, BudgetState]]] = defaultdict(list)
+    ahead = outlooks(stand.values(), now)
+    by_owner: dict[tuple[str, object], list[Standing]] = defaultdict(list)
     for quota in quotas:
         if quota.pk in stand:
             owner = quota.team_id or quota.project_id or quota.member_id or quota.api_key_id or organization.pk
-            by_owner[quota.scope, owner].append((quota, stand[quota.pk]))
+            state = stand[quota.pk]
+            by_owner[quota.scope, owner].append((quota, state, ahead[state.limit.key]))
     may_add = _addable(person, organization, own_teams, own_projects)
     root = Node(Scope.ORGANIZATION, organization.pk, organization.name, by_owner[Scope.ORGANIZATION, organization.pk])
     root.children = _below(own_teams, own_projects, by_owner, sort)
@@ -141,7 +149,7 @@ def tree_of(organization: Organization, person: Person, now: datetime, sort: str
 def _below(
     teams: Iterable[Team],
     projects: Iterable[Project],
-    by_owner: Mapping[tuple[str, object], list[tuple[Quota, BudgetState]]],
+    by_owner: Mapping[tuple[str, object], list[Standing]],
     sort: str,
 ) -> list[Node]:
     """Teams with their projects, then the projects of no team (or of one that is not seen), each with its keys."""
@@ -208,15 +216,15 @@ class _Writer:
             self.rows.append(
                 Row(level, node.name, node.scope.label, note=note, add_url=add_url, spend_url=self._spend(node))
             )
-        for index, (quota, state) in enumerate(node.quotas):
+        for index, (quota, state, found) in enumerate(node.quotas):
             url = reverse("admin:billing_quota_page", args=[self._organization.pk, quota.pk])
-            row = Row(level, node.name, node.scope.label, index == 0, cells_of(quota, state), url=url)
+            row = Row(level, node.name, node.scope.label, index == 0, cells_of(quota, state, found), url=url)
             if index == 0:
                 row.add_url, row.spend_url = add_url, self._spend(node)
             self.rows.append(row)
         own = [
             f"{node.name}’s {in_words(q.measure, s.limit.amount)} {WINDOWS[WindowKind(q.window)]}"
-            for q, s in node.quotas
+            for q, s, _ in node.quotas
         ]
         below = own[:2] or bound_by
         for child in node.children:
@@ -273,7 +281,7 @@ def _addable(person: Person, organization: Organization, teams: Sequence[Team], 
 def _members(
     organization: Organization,
     person: Person,
-    by_owner: Mapping[tuple[str, object], list[tuple[Quota, BudgetState]]],
+    by_owner: Mapping[tuple[str, object], list[Standing]],
     writer: _Writer,
 ) -> list[Row]:
     """Members with a quota of their own, and how many have none."""
@@ -306,18 +314,20 @@ def _tier_cells(organization: Organization, now: datetime) -> dict[str, Any] | N
         tier = standings([organization], now)[organization.pk].tier
     except LookupError:
         return None
-    month = month_of(now)
+    limit = tier_limit(organization, None, tier, now)
     budget = Budget.objects.filter(
-        organization=organization, quota=None, project=None, window_start=month.start
+        organization=organization, quota=None, project=None, window_start=limit.window.start
     ).first()
     spent, held = (budget.spent, budget.held) if budget else (ZERO, ZERO)
+    ahead = outlooks([BudgetState(limit, spent, held)], now)[limit.key]
     return {
         "counts": f"{Measure.USD.label}, {tier.name}",
         "window": WINDOWS[WindowKind.MONTH],
         "is_hard": True,
         **figures(Measure.USD, tier.monthly_limit_usd, spent, held),
         "limit": dollars(tier.monthly_limit_usd),
-        "resets": f"{month.end:%Y-%m-%d}",
+        "resets": f"{limit.window.end:%Y-%m-%d}",
+        "reached": reached_in_words(ahead),
     }
 
 

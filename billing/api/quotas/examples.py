@@ -12,6 +12,17 @@ OWNER: dict[str, Any] = {
     "window": "month",
     "model": None,
 }
+FORECAST: dict[str, Any] = {
+    "prospect": "possible",
+    "expected_at": None,
+    "earliest_at": "2024-09-29T15:10:00Z",
+    "latest_at": None,
+    "at_window_end": "44.20",
+    "at_window_end_low": "37.31",
+    "at_window_end_high": "51.09",
+    "basis": "weekdays",
+    "history_days": 28,
+}
 QUOTA: dict[str, Any] = {
     "id": QUOTA_ID,
     "object": "quota",
@@ -24,6 +35,7 @@ QUOTA: dict[str, Any] = {
     "held": "1.50135",
     "remaining": "17.421265",
     "resets_at": "2024-10-01T00:00:00Z",
+    "forecast": FORECAST,
     "starts_at": None,
     "expires_at": None,
     "created_at": "2024-09-02T08:00:00Z",

@@ -12,6 +12,7 @@ from accounts.models import ApiKey
 from billing.api.quotas.representation import quota_as_sent, request_as_sent
 from billing.clock import database_now
 from billing.models import Quota, QuotaRequest, RequestStatus, Scope
+from billing.outlook.histories import outlooks
 from billing.quotas import rights
 from billing.quotas.standing import states
 
@@ -66,8 +67,10 @@ def in_force(quotas: QuerySet[Quota]) -> QuerySet[Quota]:
 
 def sent(quotas: list[Quota]) -> list[dict[str, Any]]:
     """Quotas as they are sent, with how full they stand."""
-    stand = states(quotas, database_now())
-    return [quota_as_sent(quota, stand.get(quota.pk)) for quota in quotas]
+    now = database_now()
+    stand = states(quotas, now)
+    found = {key[1]: each for key, each in outlooks(stand.values(), now).items()}
+    return [quota_as_sent(quota, stand.get(quota.pk), found.get(quota.pk)) for quota in quotas]
 
 
 def sent_requests(requests: list[QuotaRequest]) -> list[dict[str, Any]]:

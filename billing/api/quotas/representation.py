@@ -4,10 +4,12 @@ from typing import Any
 
 from rest_framework import serializers
 
+from billing.api.forecasts import ForecastSerializer, forecast_as_sent
 from billing.api.spend import OwnerSerializer
 from billing.limits import BudgetState
 from billing.models import Measure, Quota, QuotaRequest, RequestStatus, Scope, WindowKind
 from billing.money import plain
+from billing.outlook.reach import Outlook
 from billing.quotas.preview import Preview
 
 
@@ -29,6 +31,7 @@ class QuotaSerializer(serializers.Serializer):
     held = serializers.CharField(allow_null=True)
     remaining = serializers.CharField(allow_null=True, help_text="Of the limit with its raises.")
     resets_at = serializers.DateTimeField(allow_null=True)
+    forecast = ForecastSerializer(allow_null=True, help_text="Null where it is not in force.")
     starts_at = serializers.DateTimeField(allow_null=True)
     expires_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -95,8 +98,8 @@ class PreviewSerializer(serializers.Serializer):
     first = RefusedCallSerializer(many=True, help_text="The earliest, at most twenty.")
 
 
-def quota_as_sent(quota: Quota, state: BudgetState | None) -> dict[str, Any]:
-    """`state`: how full it stands; None where it is not in force."""
+def quota_as_sent(quota: Quota, state: BudgetState | None, found: Outlook | None) -> dict[str, Any]:
+    """`state`: how full it stands, `found`: how it will stand; None where it is not in force."""
     measure = quota.measure
 
     def amount(name: str) -> str | None:
@@ -114,6 +117,7 @@ def quota_as_sent(quota: Quota, state: BudgetState | None) -> dict[str, Any]:
         "held": amount("held"),
         "remaining": amount("remaining"),
         "resets_at": state and state.limit.window.end,
+        "forecast": found and forecast_as_sent(found, Measure(measure)),
         "starts_at": quota.starts_at,
         "expires_at": quota.expires_at,
         "created_at": quota.created_at,

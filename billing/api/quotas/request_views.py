@@ -164,7 +164,7 @@ class WithdrawalView(RequestRoutes):
         tags=TAGS,
         request=None,
         parameters=[IDEMPOTENCY_KEY, replayed(200)],
-        responses={200: QuotaRequestSerializer, **problems(403, 404, 409)},
+        responses={200: QuotaRequestSerializer, **problems(400, 403, 404, 409, 422)},
     )
     def post(self, request: Request, request_id: UUID) -> HttpResponse:
         """The request, withdrawn."""

@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, Min, Sum
 
-from accounts.models import Organization
+from accounts.models import Organization, Project
 from accounts.provider_accounts import account_of
 from billing.admin.chart import chart_of, share_chart_of
 from billing.admin.figures import Fill, MonthOfLimits, Owned, month_of_limits, quotas_on
+from billing.admin.forecasts import BASES, reached_in_words
 from billing.admin.money import dollars, in_words, share, window_in_words
 from billing.admin.months import Month, current_month, month_named
-from billing.dashboard.daily import ZERO, Daily, Scope, daily
+from billing.dashboard.daily import ZERO, Daily, daily
 from billing.dashboard.dearest import dearest
-from billing.dashboard.forecast import HISTORY_DAYS, Forecast, forecast
-from billing.limits import BudgetState
-from billing.models import DayRollup, Reservation
+from billing.limits import BudgetState, Limit
+from billing.models import Measure, Reservation
+from billing.models import Scope as LimitScope
 from billing.models.budgets import ReservationStatus
+from billing.outlook.histories import outlooks, paces_of
+from billing.outlook.pace import LEAST_DAYS
+from billing.outlook.reach import Outlook, Prospect, outlook
+from billing.periods import month_of
 from billing.reconciliation.decisions import drift_of
-from billing.spend import SpendLine, lines
+from billing.spend import SpendLine
 from jobs.admin.dashboard.filters import Asked
 from jobs.admin.dashboard.sight import Sight
 from jobs.admin.words import told_in_words
@@ -47,9 +52,7 @@ def limits_shown(sight: Sight, shown: Asked, now: datetime) -> dict[str, Any]:
         "organization_fill": found.organization if shown.project and sight.is_whole else None,
         "projects": _projects(found, month, is_shown=not shown.project),
         "adjusted": _adjusted(found, sight, shown),
-        "quotas": [_quota(state) for state in quotas_on(shown.project, now)]
-        if shown.project and month.is_current
-        else [],
+        "quotas": _quotas(shown.project, now) if shown.project and month.is_current else [],
         "forecast": _forecast(sight, shown, fill, now) if month.is_current and is_whole else None,
     }
 
@@ -67,24 +70,51 @@ def _adjusted(found: MonthOfLimits, sight: Sight, shown: Asked) -> str:
 
 def _forecast(sight: Sight, shown: Asked, fill: Fill, now: datetime) -> dict[str, Any]:
     """Of the organization or of the one project: a limit binds the money of all models and members."""
-    today = now.date()
-    of = {"project": shown.project.pk} if shown.project else {}
-    scope = Scope(sight.organization, None, of)
-    found = lines(scope.rows(today - timedelta(days=HISTORY_DAYS), today + timedelta(days=1), ["day"]), ["day"])
-    first = DayRollup.objects.filter(organization=sight.organization, **of).aggregate(first=Min("day"))["first"]
-    by_day = {line.group["day"]: line.total_usd for line in found}
-    made = forecast(by_day, spent=fill.spent, limit=fill.limit, today=today, since=first)
-    return {"made": made, "words": _in_words(made, fill) if made else "", "history_days": made and made.history_days}
+    month = month_of(now)
+    limit = Limit(
+        scope=LimitScope.PROJECT if shown.project else LimitScope.ORGANIZATION,
+        organization_id=sight.organization.pk,
+        quota_id=None,
+        project_id=shown.project.pk if shown.project else None,
+        owner_id=str((shown.project or sight.organization).pk),
+        name="",
+        origin="",
+        measure=Measure.USD,
+        model="",
+        amount=fill.limit or ZERO,
+        window=month,
+    )
+    pace = paces_of([limit], now)[limit.key]
+    found = outlook(pace, month, limit=fill.limit, spent=fill.spent, now=now)
+    return {
+        "made": found if pace else None,
+        "words": "" if fill.limit is None else _in_words(found),
+        "basis": BASES[found.basis] if found.basis else "",
+        "least_days": LEAST_DAYS,
+    }
 
 
-def _in_words(made: Forecast, fill: Fill) -> str:
-    if fill.limit is None:
-        return ""
-    if made.reaches_limit_on:
-        return f"At this pace the limit is reached on {made.reaches_limit_on:%-d %B}."
-    if made.high >= fill.limit:
-        return "The limit lies within the range."
-    return "The limit holds."
+def _in_words(found: Outlook) -> str:
+    first, middle = _day(found.earliest), _day(found.expected)
+    match found.prospect:
+        case Prospect.REACHED:
+            return "The limit is used up."
+        case Prospect.NOT_IN_WINDOW:
+            return "The limit holds."
+        case Prospect.POSSIBLE:
+            return f"The limit holds, but lies within the range: it is reached on {first} at the earliest."
+    last = f"on {_day(found.latest)} at the latest" if found.latest else "or not in this month at all"
+    return f"At this rate the limit is reached on {middle}: on {first} at the earliest, {last}."
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%-d %B, %H:%M} UTC" if at else ""
+
+
+def _quotas(project: Project, now: datetime) -> list[dict[str, Any]]:
+    states = quotas_on(project, now)
+    ahead = outlooks(states, now)
+    return [_quota(state) | {"reached": reached_in_words(ahead[state.limit.key])} for state in states]
 
 
 def _quota(state: BudgetState) -> dict[str, Any]:
@@ -118,7 +148,7 @@ def spend_shown(sight: Sight, shown: Asked) -> dict[str, Any]:
         "rows": [
             cells(part.label, part.line) | {"query": _narrowed(shown, part.key)} for part in found.parts if part.line
         ],
-        "days": [_day(found, day, [part.by_day.get(day, ZERO) for part in parts]) for day in sorted(found.days)],
+        "days": [_of_day(found, day, [part.by_day.get(day, ZERO) for part in parts]) for day in sorted(found.days)],
         "parts_total": [dollars(part.usd) for part in parts],
     }
 
@@ -145,7 +175,7 @@ def _narrowed(shown: Asked, key: Any) -> str:
     return shown.query(**{shown.split: str(key), "split": "model" if shown.split != "model" else "project"})
 
 
-def _day(found: Daily, day: date, amounts: Sequence[Decimal]) -> dict[str, Any]:
+def _of_day(found: Daily, day: date, amounts: Sequence[Decimal]) -> dict[str, Any]:
     return cells(f"{day:%Y-%m-%d}", found.days[day]) | {"amounts": [dollars(amount) for amount in amounts]}
 
 
