@@ -10,6 +10,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from django.http import HttpResponse
+
 from billing.money import usd
 
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -38,6 +40,14 @@ def written(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     for row in rows:
         writer.writerow([_cell(value) for value in row])
     return out.getvalue()
+
+
+def attached(text: str, file_name: str, **headers: str) -> HttpResponse:
+    """A CSV file as an answer, for browsers to save; with other headers besides."""
+    disposition = f'attachment; filename="{file_name}"'
+    return HttpResponse(
+        text, content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition, **headers}
+    )
 
 
 def _cell(value: Any) -> Any:

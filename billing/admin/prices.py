@@ -19,6 +19,7 @@ from billing import price_imports
 from billing.admin.money import dollars, usd_column
 from billing.admin.what_if import WhatIfPage
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.models import Price
 from billing.price_files import (
     COLUMNS,
@@ -198,7 +199,7 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
     def example_file(self, request: HttpRequest) -> HttpResponse:
         if not self.has_import_permission(request):
             raise PermissionDenied
-        return _download(EXAMPLE, "example-prices.csv")
+        return attached(EXAMPLE, "example-prices.csv")
 
     def export_file(self, request: HttpRequest) -> HttpResponse:
         """Every price, as a file that can be imported."""
@@ -214,16 +215,11 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
             name="every price",
             after={"rows": len(rows)},
         )
-        return _download(write_csv(rows), f"prices-{database_now():%Y-%m-%d}.csv")
+        return attached(write_csv(rows), f"prices-{database_now():%Y-%m-%d}.csv")
 
     def _page(self, request: HttpRequest, template: str, title: str, shown: dict[str, Any]) -> HttpResponse:
         common = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}
         return TemplateResponse(request, template, {**common, **shown})
-
-
-def _download(text: str, file_name: str) -> HttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
-    return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _cells(step: Step) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from accounts.admin.scope import organizations_seen
 from accounts.models import AuditAction, Organization, Project
 from billing.admin.money import dollars
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.models import Price, ServiceTier
 from billing.periods import month_of
 from billing.price_files import MAX_BYTES, PriceFileFaulty, PriceRow, read
@@ -189,8 +190,7 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
 def _csv(report: Report) -> HttpResponse:
     last = report.end - timedelta(days=1)
     name = f"what-if-{report.organization.slug}-{report.start}-{last}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(as_csv(report), content_type="text/csv; charset=utf-8", headers=headers)
+    return attached(as_csv(report), name)
 
 
 # --- The report as the template writes it -----------------------------------------------------------------------------

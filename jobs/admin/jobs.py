@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -128,7 +128,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Job)
-class JobAdmin(LearningPages, DashboardPages, WastePages, ReadOnlyAdmin):
+class JobAdmin(WastePages, LearningPages, DashboardPages, ReadOnlyAdmin):
     place = Place(projects=("project",))
     sees = Capability.SEE
     acts = {
@@ -208,12 +208,6 @@ class JobAdmin(LearningPages, DashboardPages, WastePages, ReadOnlyAdmin):
             {"fields": ("queued_at", "run_after", "deadline", "started_at", "finished_at", "attempt_count")},
         ),
     )
-
-    def page_urls(self) -> list[URLPattern]:
-        return [*super().page_urls(), *self.waste_urls()]
-
-    def page_links(self, request: HttpRequest) -> list[dict[str, Any]]:
-        return [*super().page_links(request), *self.waste_links(request)]
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Cancelling is the one change there is, for whoever has the right to change; the page gives it to nobody."""

@@ -25,6 +25,7 @@ from billing.admin.statements import (
     visible_organizations,
 )
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.models import ProjectRollup
 from billing.reach import Reach
 from jobs.models import Job, WasteReport
@@ -74,23 +75,26 @@ class WasteFilter(admin.SimpleListFilter):
 
 
 class WastePages:
-    """A model's admin with the pages of waste."""
+    """What a model's admin brings beside the pages of those after it (`config.admin.HasPages`)."""
 
     admin_site: Any
     opts: Any
     media: Any
 
-    def waste_urls(self) -> list[URLPattern]:
+    def page_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         of = "waste/<uuid:organization_id>/"
+        others: list[URLPattern] = super().page_urls()  # type: ignore[misc]
         return [
+            *others,
             path("waste/", wrap(self.waste_index), name="waste"),
             path(of, wrap(self.waste_page), name="waste_organization"),
             path(f"{of}csv/", wrap(self.waste_file), name="waste_csv"),
         ]
 
-    def waste_links(self, request: HttpRequest) -> list[dict[str, Any]]:
-        return [page_link(request, "Waste", "waste")] if sees_any_spend(request) else []
+    def page_links(self, request: HttpRequest) -> list[dict[str, Any]]:
+        others: list[dict[str, Any]] = super().page_links(request)  # type: ignore[misc]
+        return [*others, page_link(request, "Waste", "waste")] if sees_any_spend(request) else others
 
     def waste_index(self, request: HttpRequest) -> HttpResponse:
         """The organizations that one may see; at once the one, where it is the only one."""
@@ -121,9 +125,7 @@ class WastePages:
                 name=f"waste, {month.label}",
                 after={"month": month.key, "projects": len(reports)},
             )
-        name = f"{organization.slug}-waste-{month.key}.csv"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return HttpResponse(as_csv(reports), content_type="text/csv; charset=utf-8", headers=headers)
+        return attached(as_csv(reports), f"{organization.slug}-waste-{month.key}.csv")
 
     def _waste_page(self, request: HttpRequest, template: str, title: str, shown: dict[str, Any]) -> HttpResponse:
         common = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}

@@ -15,6 +15,7 @@ from billing.api.contract import ProjectView, UsdField, problems, read_query
 from billing.api.export import FormatIsOurs
 from billing.api.spend import OwnerSerializer
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.periods import month_of
 from billing.reach import reach_of_key
 from jobs.learning.calibration import SHARES, Line, as_csv, note_export, report, total
@@ -139,12 +140,8 @@ class CalibrationView(ProjectView):
         lines = report(reach, query["from"], query["to"], query["model"])
         if query["format"] == "csv":
             note_export(reach.organization_id, query["from"], query["to"], audit.who(request))
-            disposition = f'attachment; filename="calibration-{query["from"]}-{query["to"]}.csv"'
-            return HttpResponse(
-                as_csv(lines),
-                content_type="text/csv; charset=utf-8",
-                headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
-            )
+            name = f"calibration-{query['from']}-{query['to']}.csv"
+            return attached(as_csv(lines), name, **{"Cache-Control": "no-store"})
         told = {"from": query["from"], "to": query["to"], "total": _figures(total(lines))}
         return Response({**told, "data": [_line(line) for line in lines]})
 

@@ -10,14 +10,15 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Project
 from billing.api.contract import ProjectView, UsdField, problems, read_query
+from billing.api.export import FormatIsOurs
 from billing.api.spend import OwnerSerializer
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.periods import month_of
 from billing.reach import reach_of_key
 from jobs.api import examples
@@ -83,15 +84,8 @@ class WasteSerializer(serializers.Serializer):
     switches = SwitchSerializer(many=True, help_text="Of `dear_model`: which model instead of which.")
 
 
-class _FormatIsOurs(DefaultContentNegotiation):
-    """The parameter `format` names a file's format; by default the framework takes it for one of its renderers."""
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
 class WasteView(ProjectView):
-    content_negotiation_class = _FormatIsOurs
+    content_negotiation_class = FormatIsOurs
 
     @extend_schema(
         operation_id="getWaste",
@@ -116,10 +110,7 @@ class WasteView(ProjectView):
             raise serializers.ValidationError({"month": "This month has not begun."})
         report = report_of(project, month)
         if query["format"] == "csv":
-            text = as_csv([report] if report else [])
-            name = f"{project.slug}-waste-{month:%Y-%m}.csv"
-            headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-            return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+            return attached(as_csv([report] if report else []), f"{project.slug}-waste-{month:%Y-%m}.csv")
         shown = report or WasteReport(project=project, month=month)
         return Response(self._sent(shown, is_ready=report is not None))
 

@@ -17,6 +17,7 @@ from billing.admin.figures import overview
 from billing.admin.months import current_month
 from billing.admin.statements import export_formats
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.dashboard.changes import changes
 from billing.dashboard.daily import daily
 from jobs.admin.dashboard import comparing, figures, files
@@ -147,10 +148,8 @@ class DashboardPages:
                 name=f"dashboard, {table}, {shown.period.label}",
                 after={**shown.written, "table": table},
             )
-        answer = HttpResponse(text, content_type="text/csv; charset=utf-8")
         name = f"{seen.organization.slug}-{table}-{shown.period.first_day}-{shown.period.last_day}.csv"
-        answer["Content-Disposition"] = f'attachment; filename="{name}"'
-        return answer
+        return attached(text, name)
 
     def _page(self, request: HttpRequest, template: str, title: str, **shown: Any) -> HttpResponse:
         common = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}

@@ -16,6 +16,7 @@ from accounts.models import Organization, Project
 from billing.admin.months import current_month, month_named
 from billing.admin.statements import organization_in_reach, page_link, sees_any_spend, visible_organizations
 from billing.clock import database_now
+from billing.csv_files import attached
 from billing.reach import Reach
 from jobs.admin.learning.pictures import calibration_row, card_of
 from jobs.learning.calibration import as_csv, note_export, report, total
@@ -104,9 +105,7 @@ class LearningPages:
         with transaction.atomic():
             text = as_csv(report(reach, start, end))
             note_export(organization.pk, start, end, audit.who(request))
-        name = f"{organization.slug}-calibration-{start}-{end}.csv"
-        disposition = f'attachment; filename="{name}"'
-        return HttpResponse(text, content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition})
+        return attached(text, f"{organization.slug}-calibration-{start}-{end}.csv")
 
     def _learning_page(self, request: HttpRequest, template: str, title: str, shown: dict[str, Any]) -> HttpResponse:
         common = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}

@@ -17,7 +17,7 @@ from accounts.api.management import NumberedPageQuery, PageQuery, address_of_nex
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
 from billing.api.contract import ProjectView, page_of, problems, read_query
-from billing.csv_files import written
+from billing.csv_files import attached, written
 from jobs import erasure
 from jobs.api.comparisons import examples
 from jobs.api.comparisons.bodies import ComparisonDocumentation, read_comparison
@@ -154,10 +154,8 @@ class ComparisonFileView(ProjectView):
         comparison = comparison_of(self, comparison_id)
         runs = outcomes_of(runs_of(comparison))
         answers = _handed_out(comparison, [one.run.job_id for one in runs if one.run.job_id])
-        name = f"comparison-{comparison.pk}.csv"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
         text = written(COLUMNS, rows_of(comparison, runs, answers))
-        return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+        return attached(text, f"comparison-{comparison.pk}.csv", **{"Cache-Control": "no-store"})
 
 
 def comparisons_of(view: ProjectView) -> "QuerySet[Comparison]":
