@@ -256,7 +256,7 @@ def test_what_lasts_or_is_not_known_is_not_told(book: Book, limit: int, days: in
 
 @pytest.mark.usefixtures("_relearnt")
 def test_early_in_a_window_only_what_is_sure_is_told(book: Book):
-    """Days of one job or seven: eighty in twenty days, give or take twenty."""
+    """Days of one job or seven: eighty in twenty days, give or take sixty."""
     today = database_now().date()
     used_before(book, 1)
     odd = [today - timedelta(days=ago) for ago in range(1, 29) if ago % 2]
@@ -265,7 +265,7 @@ def test_early_in_a_window_only_what_is_sure_is_told(book: Book):
     spend(book, 10)
     with_days_left(20, behind=1)
     assert watching.foresee() == 0
-    Budget.objects.filter(quota=quota).update(limit=20)
+    Budget.objects.filter(quota=quota).update(limit=10)
     assert watching.foresee() == 1
 
 
