@@ -1,6 +1,7 @@
 """The command line as a process of its own, against the real API on a port of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -75,6 +76,13 @@ class Shell:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hears_interrupts() -> None:
+    """Whoever starts the tests in the background has Ctrl-C ignored, and with them whatever they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
