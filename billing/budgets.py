@@ -68,7 +68,7 @@ _QUOTAS = """
     SELECT id, organization_id, scope, team_id, project_id, member_id, api_key_id, model, measure, "window",
         "limit" + COALESCE((SELECT sum(granted_amount) FROM billing_quotarequest
                             WHERE quota_id = quota.id AND status = %s AND decided_at <= %s AND granted_until > %s), 0),
-        is_hard, starts_at, expires_at,
+        is_hard, starts_at, expires_at, risk,
         COALESCE(
             (SELECT name FROM accounts_team WHERE id = quota.team_id),
             (SELECT name FROM accounts_project WHERE id = quota.project_id),
@@ -134,9 +134,7 @@ def state_of(limit: Limit, account: Account | Budget | None) -> BudgetState:
     if account is not None:
         return BudgetState(limit, account.spent, account.held)
     held = held_in(limit, limit.counted)
-    return BudgetState(
-        limit, spent_in(limit, limit.counted), sum((h.of(limit.measure) for h in held.values()), Decimal(0))
-    )
+    return BudgetState(limit, spent_in(limit, limit.counted), sum((limit.counts(h) for h in held.values()), Decimal(0)))
 
 
 def account_of(limit: Limit) -> Account | None:
@@ -201,10 +199,10 @@ def _open(limit: Limit) -> Account:
         window_end=limit.window.end,
         limit=limit.amount,
         spent=spent_in(limit, limit.counted),
-        held=sum((amounts.of(limit.measure) for amounts in held.values()), Decimal(0)),
+        held=sum((limit.counts(amounts) for amounts in held.values()), Decimal(0)),
     )
     Hold.objects.bulk_create(
-        Hold(reservation_id=reservation_id, budget=budget, amount=amounts.of(limit.measure))
+        Hold(reservation_id=reservation_id, budget=budget, amount=limit.counts(amounts))
         for reservation_id, amounts in held.items()
     )
     return Account(budget.pk, budget.limit, budget.held, budget.spent)

@@ -1,13 +1,21 @@
 """Which claims are granted on their budgets, and what that holds. Pure, and exact to the last digit."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from uuid import UUID
 
 from billing.amounts import Amounts, at_most
 from billing.limits import BudgetState, Key, Limit, Owner
 from billing.models import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """What a call will probably not exceed. `risk`: the share of such calls that will, as far as is known."""
+
+    usd: Decimal
+    risk: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class Claim:
     owner: Owner  # with the model
     service_tier: str
     price: Price
+    likely: Likely | None = None  # what a reserve lets quotas hold instead
 
     @property
     def amounts(self) -> Amounts:
@@ -29,16 +38,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A claim that was not granted, and the first budget that it did not fit into."""
+    """A claim that was not granted, and the first budget that its bound did not fit into.
+
+    `is_final`: it would not fit if nothing else were held either; only another limit or window helps.
+    """
 
     claim: Claim
     budget: BudgetState
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the claim would not fit if nothing else were held either: only another limit or window helps."""
-        limit = self.budget.limit
-        return self.budget.spent + self.claim.amounts.of(limit.measure) > limit.amount
+    is_final: bool
 
     def describe(self) -> dict[str, object]:
         return self.budget.describe(required=self.claim.amounts.of(self.budget.limit.measure))
@@ -63,11 +70,20 @@ class Raise:
     is_hard: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A claim with its holds by budget. `likely_usd`: what quotas hold of it, where a reserve holds the rest."""
+
+    claim: Claim
+    likely_usd: Decimal | None
+    holds: dict[UUID, Decimal]
+
+
 @dataclass(slots=True)
 class Grants:
-    """What became of a batch: each granted claim with its holds by budget, each refusal, and what each budget gains."""
+    """What became of a batch: what was granted, each refusal, and what each budget gains."""
 
-    granted: list[tuple[Claim, dict[UUID, Decimal]]] = field(default_factory=list)
+    granted: list[Granted] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     raises: list[Raise] = field(default_factory=list)
 
@@ -82,18 +98,14 @@ def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], acco
     bound = {owner: [(limit, accounts[limit.key]) for limit in binding] for owner, binding in limits.items()}
     hard = {account.budget_id for binding in bound.values() for limit, account in binding if limit.is_hard}
     for claim in claims:
-        binding, amounts = bound[claim.owner], claim.amounts
-        wanted = [amounts.of(limit.measure) for limit, _ in binding]
-        full = next((pair for pair, amount in zip(binding, wanted, strict=True) if not fits(amount, *pair)), None)
-        if full is not None:
-            limit, account = full
-            grants.refusals.append(Refusal(claim, BudgetState(limit, account.spent, account.held)))
+        binding = bound[claim.owner]
+        ways = ways_to_hold(claim.amounts, claim.likely, limits[claim.owner])
+        way = next((way for way in ways if _first_full(way, binding) is None), None)
+        if way is None:
+            grants.refusals.append(_refusal(claim, ways, binding))
             continue
-        holds = {}
-        for (_, account), amount in zip(binding, wanted, strict=True):
-            account.held += amount
-            holds[account.budget_id] = amount
-        grants.granted.append((claim, holds))
+        likely_usd = claim.amount_usd - way.reserve_usd if way.reserve_usd else None
+        grants.granted.append(Granted(claim, likely_usd, _held(way, binding)))
     grants.raises = [
         Raise(account.budget_id, account.held - held, account.budget_id in hard)
         for account, held in zip(accounts.values(), before, strict=True)
@@ -102,6 +114,57 @@ def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], acco
     return grants
 
 
+def ways_to_hold(bound: Amounts, likely: Likely | None, limits: Iterable[Limit]) -> tuple[Amounts, ...]:
+    """How a call may be held, the best first: what is likely, and the rest on reserves; last, its bound on every limit.
+
+    A reserve takes no larger risk than it says, and nothing where there is no quota that it relieves.
+    """
+    if likely is None or likely.usd >= bound.usd:
+        return (bound,)
+    limits = list(limits)
+    risks = [limit.risk for limit in limits if limit.is_reserve and limit.risk is not None]
+    if not risks or likely.risk > min(risks) or not any(limit.is_relieved for limit in limits):
+        return (bound,)
+    return replace(bound, reserve_usd=bound.usd - likely.usd), bound
+
+
+def first_short(ways: Iterable[Amounts], rooms: Sequence[tuple[Limit, Decimal]]) -> Limit | None:
+    """The first hard limit whose room is too small for a call's bound; None where there is a way to hold it."""
+    short = None
+    for way in ways:
+        short = next((limit for limit, room in rooms if limit.is_hard and limit.counts(way) > room), None)
+        if short is None:
+            return None
+    return short
+
+
 def fits(amount: Decimal, limit: Limit, account: Account) -> bool:
     """Whether an amount fits beside all that is spent and held. A soft limit never refuses."""
     return not limit.is_hard or account.spent + account.held + amount <= account.limit
+
+
+_Binding = Sequence[tuple[Limit, Account]]
+
+
+def _first_full(way: Amounts, binding: _Binding) -> tuple[Limit, Account] | None:
+    return next((pair for pair in binding if not fits(pair[0].counts(way), *pair)), None)
+
+
+def _held(way: Amounts, binding: _Binding) -> dict[UUID, Decimal]:
+    """Raises the accounts of a call; returns what is held on each. A reserve that is not needed holds nothing."""
+    holds = {}
+    for limit, account in binding:
+        amount = limit.counts(way)
+        if amount or not limit.is_reserve:
+            account.held += amount
+            holds[account.budget_id] = amount
+    return holds
+
+
+def _refusal(claim: Claim, ways: Sequence[Amounts], binding: _Binding) -> Refusal:
+    full = _first_full(ways[-1], binding)
+    assert full is not None, "only of what was refused"
+    limit, account = full
+    rooms = [(each, each.amount - own.spent) for each, own in binding]
+    is_final = account.spent + limit.counts(ways[-1]) > limit.amount and first_short(ways, rooms) is not None
+    return Refusal(claim, BudgetState(limit, account.spent, account.held), is_final)

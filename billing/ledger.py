@@ -18,7 +18,7 @@ from accounts.models import Project, User
 from billing import storage
 from billing.chain import Head, Line
 from billing.errors import AlreadyReleased, NoSuchReservation
-from billing.grants import Claim, Refusal, grant
+from billing.grants import Claim, Granted, Likely, Refusal, grant
 from billing.limits import Limit, Owner, counts_corrections
 from billing.models import LedgerEntry, UsageRecord
 from billing.models.budgets import ReservationStatus
@@ -42,6 +42,7 @@ from billing.settlements import (
 
 __all__ = [
     "Claim",
+    "Likely",
     "Refusal",
     "Usage",
     "adjust",
@@ -61,7 +62,8 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
 
     1. The organizations' books are locked, in order: from here on their money stands still.
     2. The limits are read under the lock, so that one that was changed before is seen, and their budgets are opened.
-    3. Each claim is granted on all of its budgets or on none.
+    3. Each claim is granted on all of its budgets or on none: with its bound or, where the organization keeps a reserve
+       that has room, with what is likely on its quotas and the rest on the reserve.
     4. Each budget is raised once, by an UPDATE that itself refuses to cross the limit.
     """
     _require_transaction()
@@ -74,9 +76,9 @@ def reserve(claims: Sequence[Claim]) -> list[Refusal]:
     grants = grant(claims, limits, accounts)
     if storage.raise_holds(grants.raises) != len(grants.raises):
         raise AssertionError("The holds granted do not fit into their budgets; nothing was held.")
-    made = [(_reserved(claim, heads, now), claim, holds) for claim, holds in grants.granted]
+    made = [(_reserved(granted, heads, now), granted) for granted in grants.granted]
     storage.insert_reservations(made)
-    storage.append(heads, [line(row, EntryKind.RESERVE, heads[row.organization_id], now) for row, _, _ in made])
+    storage.append(heads, [line(row, EntryKind.RESERVE, heads[row.organization_id], now) for row, _ in made])
     storage.note_exhausted(accounts[r.budget.limit.key].budget_id for r in grants.refusals if r.is_final)
     return grants.refusals
 
@@ -221,8 +223,9 @@ def _limits(owners: Iterable[Owner], heads: Mapping[UUID, Head], now: datetime) 
     return found
 
 
-def _reserved(claim: Claim, heads: Mapping[UUID, Head], now: datetime) -> Reserved:
+def _reserved(granted: Granted, heads: Mapping[UUID, Head], now: datetime) -> Reserved:
     """The reservation of a granted claim."""
+    claim = granted.claim
     organization_id = claim.owner.organization.pk
     return Reserved(
         id=uuid7(),
@@ -240,6 +243,7 @@ def _reserved(claim: Claim, heads: Mapping[UUID, Head], now: datetime) -> Reserv
         price_id=claim.price.pk,
         reserved_at=clock(heads[organization_id], now),
         terms=terms_of(claim.price),
+        likely_usd=granted.likely_usd,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.models import Organization, Project, UsageTier
+from billing.amounts import Amounts
 from billing.models import Measure, Quota, Scope, WindowKind
 from billing.money import plain
 from billing.periods import Window, day_of, month_of, week_of
@@ -49,6 +50,7 @@ class QuotaTerms:
     is_hard: bool
     starts_at: datetime | None
     expires_at: datetime | None
+    risk: Decimal | None
     owner_name: str
 
 
@@ -70,6 +72,21 @@ class Limit:
     is_hard: bool = True
     starts_at: datetime | None = None
     expires_at: datetime | None = None
+    risk: Decimal | None = None  # of a reserve
+
+    @property
+    def is_reserve(self) -> bool:
+        """Whether it counts what calls may come to, and came to, beyond what was likely."""
+        return self.measure == Measure.RESERVE
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether what is beyond the likely may be held on a reserve instead."""
+        return is_relieved(self.measure, self.scope, self.quota_id)
+
+    def counts(self, amounts: Amounts) -> Decimal:
+        """What a call counts on it."""
+        return amounts.counted(self.measure, is_relieved=self.is_relieved)
 
     @property
     def counted(self) -> Window:
@@ -187,7 +204,16 @@ def limit_of(quota: Quota | QuotaTerms, instant: datetime, raised: Decimal = Dec
         is_hard=quota.is_hard,
         starts_at=quota.starts_at,
         expires_at=quota.expires_at,
+        risk=quota.risk,
     )
+
+
+def is_relieved(measure: str, scope: str, quota_id: UUID | None) -> bool:
+    """Whether a reserve may hold a part for such a limit: quotas of dollars below the organization.
+
+    The organization's own limits, and the tier's on each project, count all that a call may come to and comes to.
+    """
+    return measure == Measure.USD and scope != Scope.ORGANIZATION and quota_id is not None
 
 
 def counts_corrections(measure: Measure, scope: Scope, model: str) -> bool:

@@ -43,6 +43,7 @@ class Hold:
     budget_id: UUID
     measure: str
     amount: Decimal
+    is_relieved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Reserved:
     reserved_at: datetime
     terms: PriceTerms
     holds: tuple[Hold, ...] = ()
+    likely_usd: Decimal | None = None  # what quotas hold of the amount, where a reserve holds the rest
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +93,12 @@ class Settlement:
 
     @property
     def amounts(self) -> Amounts:
-        return actual(self.total_usd, self.tokens)
+        return actual(self.total_usd, self.tokens, self.reserve_usd)
+
+    @property
+    def reserve_usd(self) -> Decimal:
+        """What a reserve pays of it."""
+        return paid_by_reserve(self.total_usd, self.reserved.amount_usd, self.reserved.likely_usd)
 
     @property
     def is_late(self) -> bool:
@@ -100,6 +107,11 @@ class Settlement:
     @property
     def is_overrun(self) -> bool:
         return self.total_usd > self.reserved.amount_usd
+
+
+def paid_by_reserve(total_usd: Decimal, bound_usd: Decimal, likely_usd: Decimal | None) -> Decimal:
+    """What a reserve pays of a call: all beyond the likely, up to the bound. What is above that, it never held."""
+    return ZERO if likely_usd is None else max(min(total_usd, bound_usd) - likely_usd, ZERO)
 
 
 def clock(head: Head, now: datetime) -> datetime:
@@ -141,7 +153,7 @@ def moves(
     amounts = settled.amounts if settled else None
     spent_here = settled is not None and not settled.is_late
     found = {
-        hold.budget_id: Move(-hold.amount, amounts.of(hold.measure) if amounts and spent_here else ZERO)
+        hold.budget_id: Move(-hold.amount, _spent_on(hold, amounts) if amounts and spent_here else ZERO)
         for hold in reserved.holds
     }
     for limit in late:
@@ -149,8 +161,12 @@ def moves(
         assert accounts is not None
         budget_id = accounts[limit.key].budget_id
         before = found.get(budget_id, Move(ZERO, ZERO))
-        found[budget_id] = Move(before.held, before.spent + amounts.of(limit.measure))
+        found[budget_id] = Move(before.held, before.spent + limit.counts(amounts))
     return found
+
+
+def _spent_on(hold: Hold, amounts: Amounts) -> Decimal:
+    return amounts.counted(hold.measure, is_relieved=hold.is_relieved)
 
 
 def total(found: Iterable[Mapping[UUID, Move]]) -> dict[UUID, Move]:

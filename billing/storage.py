@@ -20,8 +20,8 @@ from billing.budgets import limits_of_all as limits
 from billing.budgets import open_accounts
 from billing.clock import database_now as now
 from billing.errors import UnknownPrice
-from billing.grants import Claim, Raise
-from billing.limits import Owner
+from billing.grants import Granted, Raise
+from billing.limits import Owner, is_relieved
 from billing.models import LedgerEntry, Price, Reservation, UsageRecord
 from billing.models.budgets import ReservationStatus
 from billing.models.rollups import SUMMED_TOKENS
@@ -49,13 +49,14 @@ _MOVE = f"""
 _RESERVE = f"""
     INSERT INTO billing_reservation (id, reference, status, is_in_doubt, amount_usd, input_tokens, output_tokens,
         organization_id, project_id, team_id, member_id, api_key_id, model, service_tier, price_id, window_start,
-        reserved_at)
+        reserved_at, likely_usd)
     SELECT id, reference, '{ReservationStatus.OPEN}', false, amount_usd, input_tokens, output_tokens, organization,
-        project, team, member, api_key, model, service_tier, price, window_start, reserved_at
+        project, team, member, api_key, model, service_tier, price, window_start, reserved_at, likely_usd
     FROM unnest(%s::uuid[], %s::uuid[], %s::numeric[], %s::bigint[], %s::bigint[], %s::uuid[], %s::uuid[], %s::uuid[],
-        %s::bigint[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
+        %s::bigint[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[],
+        %s::numeric[])
         AS new (id, reference, amount_usd, input_tokens, output_tokens, organization, project, team, member, api_key,
-        model, service_tier, price, window_start, reserved_at)
+        model, service_tier, price, window_start, reserved_at, likely_usd)
 """  # noqa: S608
 _HOLD = (
     "INSERT INTO billing_hold (reservation_id, budget_id, amount) "
@@ -63,16 +64,16 @@ _HOLD = (
 )
 
 _ORGANIZATIONS = "SELECT reference, organization_id FROM billing_reservation WHERE reference = ANY(%s::uuid[])"
-# The columns of `Reserved`, in its order, and the terms of its price.
+# The columns of `Reserved`, in its order, the terms of its price, and what is likely.
 _RESERVATIONS = """
     SELECT reservation.id, reference, status, is_in_doubt, amount_usd, organization_id, project_id, team_id, member_id,
         api_key_id, reservation.model, reservation.service_tier, price_id, reserved_at, input_usd_per_million,
-        cached_input_usd_per_million, output_usd_per_million
+        cached_input_usd_per_million, output_usd_per_million, likely_usd
     FROM billing_reservation reservation JOIN billing_price price ON price.id = price_id
     WHERE reference = ANY(%s::uuid[])
 """
 _HOLDS = """
-    SELECT reservation_id, budget_id, measure, amount
+    SELECT reservation_id, budget_id, measure, amount, scope, quota_id
     FROM billing_hold hold JOIN billing_budget budget ON budget.id = budget_id WHERE reservation_id = ANY(%s::uuid[])
 """
 _RESOLVE = f"""
@@ -87,7 +88,7 @@ _USAGE_COLUMNS = (
     *("snapshot", "service_tier", *SUMMED_TOKENS),
     *("price_id", "input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million"),
     *("input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd"),
-    *("is_empty", "is_overrun", "window_start", "dispatched_at", "booked_at", "recorded_at"),
+    *("reserve_usd", "is_empty", "is_overrun", "window_start", "dispatched_at", "booked_at", "recorded_at"),
 )
 # The rollups are the sums of the very rows that are written, by the same statement.
 _RECORD = (
@@ -95,8 +96,8 @@ _RECORD = (
     "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[], "
     "%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], "
     "%s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], "
-    "%s::numeric[], %s::boolean[], %s::boolean[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], "
-    "%s::timestamptz[]) RETURNING *), "
+    "%s::numeric[], %s::numeric[], %s::boolean[], %s::boolean[], %s::timestamptz[], %s::timestamptz[], "
+    "%s::timestamptz[], %s::timestamptz[]) RETURNING *), "
     f"{rollups.adding('written')} SELECT"
 )
 
@@ -127,19 +128,19 @@ def note_exhausted(budget_ids: Iterable[UUID]) -> None:
             cursor.execute(crossings.NOTE_EXHAUSTED, [array(ids)])
 
 
-def insert_reservations(granted: Sequence[tuple[Reserved, Claim, Mapping[UUID, Decimal]]]) -> None:
+def insert_reservations(granted: Sequence[tuple[Reserved, Granted]]) -> None:
     """Writes open reservations and their holds."""
     if not granted:
         return
     rows = [
         (
-            *(r.id, r.reference, r.amount_usd, claim.input_tokens, claim.output_tokens, r.organization_id),
+            *(r.id, r.reference, r.amount_usd, own.claim.input_tokens, own.claim.output_tokens, r.organization_id),
             *(r.project_id, r.team_id, r.member_id, r.api_key_id, r.model, r.service_tier, r.price_id),
-            *(month_of(r.reserved_at).start, r.reserved_at),
+            *(month_of(r.reserved_at).start, r.reserved_at, r.likely_usd),
         )
-        for r, claim, _ in granted
+        for r, own in granted
     ]
-    holds = [(r.id, budget_id, amount) for r, _, own in granted for budget_id, amount in own.items()]
+    holds = [(r.id, budget_id, amount) for r, own in granted for budget_id, amount in own.holds.items()]
     with connection.cursor() as cursor:
         cursor.execute(_RESERVE, columns(rows))
         cursor.execute(_HOLD, columns(holds))
@@ -159,11 +160,12 @@ def reservations(references: Sequence[UUID]) -> dict[UUID, Reserved]:
         rows = cursor.fetchall()
         cursor.execute(_HOLDS, [array(row[0] for row in rows)])
         holds: dict[UUID, list[Hold]] = {row[0]: [] for row in rows}
-        for reservation_id, *hold in cursor.fetchall():
-            holds[reservation_id].append(Hold(*hold))
+        for reservation_id, budget_id, measure, amount, scope, quota_id in cursor.fetchall():
+            hold = Hold(budget_id, measure, amount, is_relieved(measure, scope, quota_id))
+            holds[reservation_id].append(hold)
     found = {}
     for row in rows:
-        fields = (*row[:-3], PriceTerms(*row[-3:]), tuple(holds[row[0]]))
+        fields = (*row[:-4], PriceTerms(*row[-4:-1]), tuple(holds[row[0]]), row[-1])
         found[row[1]] = Reserved(*fields)
     return found
 
@@ -255,6 +257,6 @@ def _usage_row(settled: Settlement, usage: Usage, now: datetime) -> tuple[Any, .
         *(usage.snapshot, row.service_tier, tokens.input, tokens.cached_input, tokens.output, tokens.reasoning),
         *(row.price_id, terms.input, terms.cached_input, terms.output),
         *(cost.input_usd, cost.cached_input_usd, cost.output_usd, cost.reasoning_usd, settled.total_usd),
-        *(usage.is_empty, settled.is_overrun, month_of(settled.booked_at).start),
+        *(settled.reserve_usd, usage.is_empty, settled.is_overrun, month_of(settled.booked_at).start),
         *(row.reserved_at, settled.booked_at, now),
     )

@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Sum
 from accounts.models import Organization
 from billing import books, chain, closing, rollups
 from billing.counting import bound_of, spent_in
+from billing.limits import is_relieved
 from billing.models import (
     Book,
     Budget,
@@ -36,7 +37,7 @@ from billing.models.rollups import TOTALS, Rollup
 from billing.money import usd
 from billing.periods import Window, month_of
 from billing.pricing import PriceTerms, Tokens, cost
-from billing.settlements import is_another_model, undated
+from billing.settlements import is_another_model, paid_by_reserve, undated
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,8 @@ def _facts(record: UsageRecord) -> Iterator[tuple[str, object, object]]:
     yield "booked_at", record.booked_at, late[0] if late else reservation.reserved_at
     yield "window_start", record.window_start, month_of(record.booked_at).start
     yield "is_overrun", record.is_overrun, record.total_usd > reservation.amount_usd
+    likely = reservation.likely_usd
+    yield "reserve_usd", record.reserve_usd, paid_by_reserve(record.total_usd, reservation.amount_usd, likely)
 
 
 def _is_of_who_answered(record: UsageRecord) -> bool:
@@ -308,9 +311,11 @@ class _Counted:
 
 
 def _held(budget: Budget) -> Decimal:
-    """The sum of the bounds of the open reservations that hold on it."""
+    """The sum of what the open reservations that hold on it may come to there."""
     open_ = Reservation.objects.filter(holds__budget=budget, status=ReservationStatus.OPEN)
-    return sum((bound_of(reservation).of(budget.measure) for reservation in open_), Decimal(0))
+    relieved = is_relieved(budget.measure, budget.scope, budget.quota_id)
+    amounts = (bound_of(reservation).counted(budget.measure, is_relieved=relieved) for reservation in open_)
+    return sum(amounts, Decimal(0))
 
 
 def _spent(budget: Budget) -> Decimal:

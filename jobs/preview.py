@@ -4,6 +4,7 @@ Nothing is made, held or promised by it. A prompt that can never run is refused 
 else stands in its way is told with the rest, so that one look shows all of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,8 +14,9 @@ from typing import Any
 from accounts.errors import DomainError
 from accounts.models import ApiKey
 from accounts.tiers import rate_limit, standing
-from billing.amounts import at_most
+from billing.amounts import Amounts, at_most
 from billing.budgets import owner_of, states_of
+from billing.grants import first_short, ways_to_hold
 from billing.limits import BudgetState
 from billing.money import plain
 from billing.pricing import PriceTerms, bound_usd
@@ -97,6 +99,8 @@ def preview(api_key: ApiKey, wanted: Submission, now: datetime) -> Preview:
         for state in states_of(owner_of(api_key, entry.model.name), now)
     ]
     refusal = _refusal(api_key, wanted, advice, now)
+    likely = submission.likely_to_cost(project, wanted, bound, price)
+    ways = ways_to_hold(amounts, likely, [one.state.limit for one in limits])
     return Preview(
         bound=bound,
         counted_tokens=size.counted_tokens,
@@ -104,7 +108,7 @@ def preview(api_key: ApiKey, wanted: Submission, now: datetime) -> Preview:
         expected=_expected(like.expectation(price), size, bound, price),
         limits=sorted(limits, key=_how_full),
         refusal=refusal,
-        waits_for=None if refusal else _waits_for(api_key, entry, bound, limits, now),
+        waits_for=None if refusal else _waits_for(api_key, entry, bound, _short(ways, limits), now),
     )
 
 
@@ -147,14 +151,19 @@ def _how_full(one: Standing) -> Decimal:
     return (one.state.remaining - one.required) / limit.amount if limit.amount else Decimal(-1)
 
 
+def _short(ways: Sequence[Amounts], limits: list[Standing]) -> Standing | None:
+    """The limit that has no room for the call now; None where there is a way to hold it."""
+    limit = first_short(ways, [(one.state.limit, one.state.remaining) for one in limits])
+    return next((one for one in limits if one.state.limit is limit), None)
+
+
 def _waits_for(
-    api_key: ApiKey, entry: CatalogueEntry, bound: Bound, limits: list[Standing], now: datetime
+    api_key: ApiKey, entry: CatalogueEntry, bound: Bound, short: Standing | None, now: datetime
 ) -> dict[str, Any] | None:
     """What would keep the job from starting, were a slot free; the line in front of it not counted."""
     project = api_key.project
     if project.paused_at is not None:
         return {"reason": "project_paused", "message": project.paused_reason}
-    short = next((one for one in limits if one.state.limit.is_hard and not one.fits), None)
     if short is not None:
         return {"reason": "budget", **short.as_sent()}
     queue = Queue.objects.filter(pk=queue_id(project.pk, entry.model.family)).first()

@@ -22,11 +22,13 @@ from billing.amounts import at_most
 from billing.budgets import limits_of, owner_of, state_of
 from billing.clock import nearly_now
 from billing.errors import LimitTooSmall
+from billing.grants import Likely, first_short, ways_to_hold
 from billing.limits import Limit, Owner
 from billing.models import ServiceTier
 from billing.money import amount_of, usd
 from billing.prices import price_on, terms_of
 from billing.pricing import PriceTerms
+from billing.reserves import risk_of
 from jobs import catalogue, waking
 from jobs.advice import refusing
 from jobs.advice.advice import Advice
@@ -39,6 +41,7 @@ from jobs.credentials import access_of
 from jobs.errors import MaxCostTooSmall, RateLimitUnknown, RequestTooLarge
 from jobs.estimates import Bound, PromptSize, bound_of, prompt_size
 from jobs.insertion import insert
+from jobs.learning.likely import likely_by
 from jobs.learning.predictions import Likeness, likeness_of, predict
 from jobs.models import Job, JobContent, Queue
 from jobs.models.catalogue import Endpoint
@@ -155,9 +158,10 @@ def check(api_key: ApiKey, submission: Submission, now: datetime) -> Bound:
     """The bound of a submission that may run; raises what `submit` raises."""
     prompt, organization = submission.prompt, api_key.project.organization
     entry = validated(api_key.project, prompt, now)
-    bound = bound_at(submission, entry, price_now(organization, submission, entry, now))
+    price = price_now(organization, submission, entry, now)
+    bound = bound_at(submission, entry, price)
     _check_rate_limit(organization, _standing_of(organization), entry, bound, now)
-    _check_budgets(owner_of(api_key, entry.model.name), submission, bound)
+    _check_budgets(owner_of(api_key, entry.model.name), submission, bound, price)
     return bound
 
 
@@ -249,23 +253,38 @@ def _check_rate_limit(
         )
 
 
-def _check_budgets(owner: Owner, submission: Submission, bound: Bound) -> None:
+def _check_budgets(owner: Owner, submission: Submission, bound: Bound, price: PriceTerms) -> None:
     if submission.max_cost_usd is not None and bound.usd > submission.max_cost_usd:
         raise MaxCostTooSmall(
             f"One call can cost up to {usd(bound.usd)} USD, more than its max_cost_usd of "
             f"{usd(submission.max_cost_usd)}. Raise it, shorten the prompt or lower max_completion_tokens.",
             param="max_cost_usd",
         )
+    limits = _limits_of(owner)
+    rooms = [(limit, limit.amount) for limit in limits]
     amounts = at_most(bound.usd, input_tokens=bound.input_tokens, output_tokens=bound.output_tokens)
-    for limit in _limits_of(owner):
+    limit = first_short([amounts], rooms)
+    if limit is not None and any(each.is_reserve for each in limits):
+        # Rare enough to look up what is likely only now.
+        likely = likely_to_cost(owner.project, submission, bound, price)
+        limit = first_short(ways_to_hold(amounts, likely, limits), rooms)
+    if limit is not None:
         required = amounts.of(limit.measure)
-        if limit.is_hard and required > limit.amount:
-            raise LimitTooSmall(
-                f"One call can come to {amount_of(limit.measure, required)}, more than the whole limit of "
-                f"{amount_of(limit.measure, limit.amount)} of {limit.scope.value} '{limit.name}'. Shorten the prompt, "
-                "lower max_completion_tokens or have the limit raised.",
-                budget=state_of(limit, None).describe(required),
-            )
+        raise LimitTooSmall(
+            f"One call can come to {amount_of(limit.measure, required)}, more than the whole limit of "
+            f"{amount_of(limit.measure, limit.amount)} of {limit.scope.value} '{limit.name}'. Shorten the prompt, "
+            "lower max_completion_tokens or have the limit raised.",
+            budget=state_of(limit, None).describe(required),
+        )
+
+
+def likely_to_cost(project: Project, submission: Submission, bound: Bound, price: PriceTerms) -> Likely | None:
+    """What a submission's call will probably not exceed, where its organization keeps a reserve."""
+    risk = risk_of(project.organization_id)
+    if risk is None:
+        return None
+    like = likeness_of(project, submission.prompt, bound)
+    return likely_by(like.learnt, risk, bound.input_tokens, bound.output_tokens, lambda: price)
 
 
 @remembered()

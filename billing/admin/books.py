@@ -173,6 +173,7 @@ class ReservationAdmin(ReadOnlyAdmin):
     fields = (
         "reference",
         *list_display[1:],
+        usd_column("likely_usd", "likely, the rest on a reserve"),
         tokens_column("input_tokens"),
         tokens_column("output_tokens"),
         "service_tier",
@@ -334,6 +335,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                     usd_column("output_usd", "visible output"),
                     usd_column("reasoning_usd", "reasoning"),
                     usd_column("total_usd", "total"),
+                    usd_column("reserve_usd", "paid by a reserve"),
                 )
             },
         ),

@@ -136,7 +136,7 @@ class QuotaAdmin(BursarAdmin):
             },
         ),
         ("What it counts", {"fields": ("measure", "model", "window")}),
-        ("How much", {"fields": ("limit", "is_hard")}),
+        ("How much", {"fields": ("limit", "is_hard", "risk")}),
         (
             "From when until when",
             {"fields": ("starts_at", "expires_at"), "description": "A fixed window needs both. All times are UTC."},

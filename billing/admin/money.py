@@ -7,8 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 
-from billing.models import Measure
-from billing.money import amount_of, usd
+from billing.money import IN_DOLLARS, amount_of, usd
 from billing.periods import Window, month_of
 
 
@@ -20,7 +19,7 @@ def dollars(amount: Decimal) -> str:
 
 def in_words(measure: str, amount: Decimal) -> str:
     """An amount in its unit for a person: '$12.50', '1,000 output tokens', '50 jobs'."""
-    if measure == Measure.USD:
+    if measure in IN_DOLLARS:
         return dollars(amount)
     number, _, unit = amount_of(measure, amount).partition(" ")
     return f"{int(number):,} {unit}"

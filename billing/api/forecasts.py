@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from billing.models import Measure
-from billing.money import plain
+from billing.money import IN_DOLLARS, plain
 from billing.outlook.reach import Basis, Outlook, Prospect
 
 _CENT = Decimal("0.01")
@@ -40,7 +40,7 @@ def forecast_as_sent(found: Outlook, measure: Measure) -> dict[str, Any]:
     def amount(value: Decimal | None) -> str | None:
         if value is None:
             return None
-        return plain(measure, value.quantize(_CENT if measure == Measure.USD else Decimal(1)))
+        return plain(measure, value.quantize(_CENT if measure in IN_DOLLARS else Decimal(1)))
 
     return {
         "prospect": found.prospect.value,

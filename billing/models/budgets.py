@@ -1,5 +1,6 @@
 """Limits and what is held and spent against them: quota, budget, reservation, hold."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
@@ -12,7 +13,10 @@ from uuid_utils.compat import uuid7
 from accounts.models import ApiKey, Organization, Project, Team
 from billing.models.fields import UsdField
 from billing.models.prices import Price, ServiceTier
-from billing.money import amount_of, usd
+from billing.money import IN_DOLLARS, amount_of, usd
+
+# The risks that a reserve may take. Below the first no history that anybody has says anything.
+LEAST_RISK, MOST_RISK = Decimal("0.001"), Decimal("0.5")
 
 
 class Scope(models.TextChoices):
@@ -33,6 +37,7 @@ class Measure(models.TextChoices):
     OUTPUT_TOKENS = "output_tokens", "output tokens"  # reasoning included
     REASONING_TOKENS = "reasoning_tokens", "reasoning tokens"
     JOBS = "jobs", "jobs"
+    RESERVE = "reserve_usd", "US dollars of reserve"  # what calls come to beyond what was likely
 
 
 class WindowKind(models.TextChoices):
@@ -70,6 +75,13 @@ class Quota(models.Model):
     measure = models.CharField(max_length=16, choices=Measure.choices, default=Measure.USD)
     window = models.CharField(max_length=5, choices=WindowKind.choices, default=WindowKind.MONTH)
     limit = UsdField(validators=[MinValueValidator(0)], help_text="US dollars, tokens or jobs, as the measure says.")
+    risk = models.DecimalField(
+        max_digits=5,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        help_text="Of a reserve: the share of calls that may come to more than quotas hold, as 0.01.",
+    )
     is_hard = models.BooleanField(
         "hard", default=True, help_text="A hard limit is never crossed; a soft one is counted and shown."
     )
@@ -90,6 +102,12 @@ class Quota(models.Model):
                 condition=Q(starts_at__isnull=True) | Q(expires_at__isnull=True) | Q(expires_at__gt=F("starts_at")),
                 name="quota_ends_after_it_starts",
                 violation_error_message="A quota expires after it starts.",
+            ),
+            models.CheckConstraint(
+                condition=Q(measure="reserve_usd", scope="organization", model="", is_hard=True)
+                & Q(risk__isnull=False, risk__gte=LEAST_RISK, risk__lte=MOST_RISK)
+                | ~Q(measure="reserve_usd") & Q(risk__isnull=True),
+                name="reserve_is_the_organizations_and_has_a_risk",
             ),
         ]
 
@@ -123,10 +141,29 @@ class Quota(models.Model):
                 raise ValidationError({name: "This belongs to another organization."})
         if self.member and not self.member.memberships.filter(organization_id=self.organization_id).exists():
             raise ValidationError({"member": "This person is no member of the organization."})
-        if self.measure != Measure.USD and self.limit is not None and self.limit % 1:
+        if self.measure not in IN_DOLLARS and self.limit is not None and self.limit % 1:
             raise ValidationError({"limit": f"A number of {self.get_measure_display()} is whole."})
+        self._check_reserve()
         if self.window == WindowKind.FIXED and not (self.starts_at and self.expires_at):
             raise ValidationError({"window": "A fixed window runs from starts_at to expires_at: set both."})
+
+    def _check_reserve(self) -> None:
+        """A reserve is the whole organization's, hard, for all models, and says its risk; nothing else has one."""
+        if self.measure != Measure.RESERVE:
+            if self.risk is not None:
+                raise ValidationError({"risk": "Only a reserve (measure reserve_usd) has a risk."})
+            return
+        if self.scope != Scope.ORGANIZATION:
+            raise ValidationError({"scope": "A reserve is the organization's: all its projects share it."})
+        if self.model:
+            raise ValidationError({"model": "A reserve is for every model."})
+        if not self.is_hard:
+            raise ValidationError({"is_hard": "A reserve is hard: with a soft one nothing would keep the limits."})
+        if self.risk is None or not LEAST_RISK <= self.risk <= MOST_RISK:
+            message = (
+                f"A reserve says its risk, a share from {LEAST_RISK} to {MOST_RISK}: 0.01 is one call in a hundred."
+            )
+            raise ValidationError({"risk": message})
 
 
 class Budget(models.Model):
@@ -202,6 +239,11 @@ class Reservation(models.Model):
     status = models.CharField(max_length=10, choices=ReservationStatus.choices, default=ReservationStatus.OPEN)
     is_in_doubt = models.BooleanField(default=False, help_text="The outcome is not known; the hold stays until it is.")
     amount_usd = UsdField(help_text="The bound: what the call can cost at most.")
+    likely_usd = UsdField(
+        null=True,
+        blank=True,
+        help_text="What quotas hold of it, where a reserve holds the rest. Empty: all of it.",
+    )
     input_tokens = models.PositiveBigIntegerField(help_text="The bound of its input.")
     output_tokens = models.PositiveBigIntegerField(help_text="The bound of its output, reasoning included.")
     settled_usd = UsdField(null=True, blank=True)
@@ -222,9 +264,18 @@ class Reservation(models.Model):
         ordering = ("-reserved_at",)
         indexes: ClassVar = [
             models.Index(fields=["project", "reserved_at"], condition=Q(status="open"), name="open_reservations"),
+            models.Index(
+                fields=["organization", "reserved_at"],
+                condition=Q(likely_usd__isnull=False),
+                name="reservations_with_a_reserve",
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(amount_usd__gte=0), name="reservation_is_not_negative"),
+            models.CheckConstraint(
+                condition=Q(likely_usd__isnull=True) | Q(likely_usd__gte=0, likely_usd__lte=F("amount_usd")),
+                name="likely_is_within_the_bound",
+            ),
             models.CheckConstraint(
                 condition=Q(status="open", settled_usd__isnull=True, resolved_at__isnull=True)
                 | Q(status="settled", settled_usd__isnull=False, resolved_at__isnull=False, is_in_doubt=False)

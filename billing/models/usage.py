@@ -46,6 +46,9 @@ class UsageRecord(models.Model):
     output_usd = UsdField(help_text="Visible output.")
     reasoning_usd = UsdField()
     total_usd = UsdField()
+    reserve_usd = UsdField(
+        default=0, db_default=0, help_text="Part of the total that the reserve paid: no quota below it counts that."
+    )
     is_empty = models.BooleanField(default=False, help_text="Paid for, and no visible answer came.")
     is_overrun = models.BooleanField(default=False, help_text="The bill came out above the bound that was held.")
     window_start = models.DateTimeField()
@@ -61,6 +64,9 @@ class UsageRecord(models.Model):
             models.Index(fields=["project", "-booked_at"]),
             models.Index(fields=["organization", "-booked_at"]),
             models.Index(fields=["-booked_at"]),
+            models.Index(
+                fields=["organization", "booked_at"], condition=Q(reserve_usd__gt=0), name="records_paid_by_a_reserve"
+            ),
             # The dearest calls of each day are found from its top, whatever else they are filtered by.
             models.Index("organization", UTC_DAY, F("total_usd").desc(), name="dearest_records_of_a_day"),
         ]
@@ -74,6 +80,9 @@ class UsageRecord(models.Model):
             models.CheckConstraint(
                 condition=Q(total_usd=F("input_usd") + F("cached_input_usd") + F("output_usd") + F("reasoning_usd")),
                 name="cost_parts_sum_to_the_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(reserve_usd__gte=0, reserve_usd__lte=F("total_usd")), name="reserve_pays_a_part"
             ),
         ]
 

@@ -40,8 +40,10 @@ def outlook_of(state: BudgetState, pace: Pace | None, now: datetime) -> Outlook:
 def paces_of(limits: Sequence[Limit], now: datetime) -> dict[Key, Pace | None]:
     """At what pace each of these limits is used, by its key; None with too little history."""
     today = now.astimezone(UTC).date()
-    daily = [limit for limit in limits if is_of_a_day(limit)]
-    by_day, by_hour = _by_day(limits, today), _by_hour(daily, today)
+    # Rollups do not know what reserves pay, and what comes once in a hundred calls has no pace.
+    known = [limit for limit in limits if not limit.is_reserve]
+    daily = [limit for limit in known if is_of_a_day(limit)]
+    by_day, by_hour = _by_day(known, today), _by_hour(daily, today)
     paces: dict[Key, Pace | None] = {}
     for limit in limits:
         days = by_day.get((_used(limit), limit.measure), {})

@@ -19,8 +19,8 @@ from billing.budgets import raised_at
 from billing.clock import database_now
 from billing.errors import AlreadyAsked, NotAllowed, OwnRequest, RequestDecided
 from billing.limits import window_of
-from billing.models import Measure, Quota, QuotaRequest, RequestStatus
-from billing.money import plain
+from billing.models import Quota, QuotaRequest, RequestStatus
+from billing.money import IN_DOLLARS, plain
 from billing.quotas import changes, news, rights
 
 SUBJECT: Final = "quota_request"
@@ -207,7 +207,7 @@ def _check_raise(quota: Quota, amount: Decimal, until: datetime, now: datetime) 
     """Raises ValidationError for an amount or an end that no raise can have."""
     if amount <= 0:
         raise ValidationError({"amount": "A raise is more than 0."})
-    if quota.measure != Measure.USD and amount % 1:
+    if quota.measure not in IN_DOLLARS and amount % 1:
         raise ValidationError({"amount": f"A number of {quota.get_measure_display()} is whole."})
     if quota.limit + raised_at(now, quota=quota.pk).get(quota.pk, Decimal(0)) + amount >= ABOVE_ALL:
         raise ValidationError({"amount": "With it the limit would have more than twelve digits before the point."})

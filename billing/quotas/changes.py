@@ -17,7 +17,7 @@ from accounts.models import AuditAction
 from billing import books
 from billing.budgets import limit_now, open_accounts, recount
 from billing.clock import database_now
-from billing.models import Budget, Price, Quota, WindowKind
+from billing.models import Budget, Measure, Price, Quota, WindowKind
 from billing.money import plain
 from billing.quotas import news
 
@@ -26,7 +26,8 @@ SUBJECT: Final = "quota"
 # counted the same.
 COUNTED: Final = frozenset({"scope", "team", "project", "member", "api_key", "model", "measure", "window", "starts_at"})
 HAS_PASSED: Final = "This has passed. A quota that is to end now is expired instead."
-SHOWN: Final = (*sorted(COUNTED), "limit", "is_hard", "expires_at")
+SHOWN: Final = (*sorted(COUNTED), "limit", "is_hard", "expires_at", "risk")
+STAYS_A_RESERVE: Final = "A reserve stays one, and nothing else becomes one: end it, and make another quota."
 
 
 @transaction.atomic
@@ -54,6 +55,9 @@ def change(quota: Quota, fields: Mapping[str, Any], *, by: Who, reason: str = ""
     before = shown(stored)
     was_over = stored.expires_at is not None and stored.expires_at <= now
     changed = [name for name, value in fields.items() if getattr(stored, name) != value]
+    if "measure" in changed and Measure.RESERVE in (stored.measure, fields["measure"]):
+        # What calls under way hold on it would be nowhere.
+        raise ValidationError({"measure": STAYS_A_RESERVE})
     for name in changed:
         setattr(stored, name, fields[name])
     _check(stored, changed, now)
@@ -133,6 +137,8 @@ def shown(quota: Quota) -> dict[str, Any]:
 
 def _json(quota: Quota, name: str) -> Any:
     value = getattr(quota, Quota._meta.get_field(name).attname)  # type: ignore[union-attr]  # all are columns
+    if name == "risk":
+        return value and f"{value.normalize():f}"
     if isinstance(value, Decimal):
         return plain(quota.measure, value)
     if isinstance(value, datetime):

@@ -22,6 +22,7 @@ from psycopg.errors import QueryCanceled
 
 from accounts.models import Project
 from billing.errors import PreviewTooLarge
+from billing.limits import is_relieved
 from billing.models import Measure, Quota, Scope, WindowKind
 from billing.periods import Window, month_of, week_of
 
@@ -40,7 +41,13 @@ _AMOUNTS: Final = {
     Measure.OUTPUT_TOKENS: ("reservation.output_tokens::numeric", "record.output_tokens::numeric"),
     Measure.REASONING_TOKENS: ("reservation.output_tokens::numeric", "record.reasoning_tokens::numeric"),
     Measure.JOBS: ("1::numeric", "1::numeric"),
+    Measure.RESERVE: ("COALESCE(reservation.amount_usd - reservation.likely_usd, 0)", "record.reserve_usd"),
 }
+# Of a quota that a reserve relieves, as it held and counted them.
+_RELIEVED: Final = (
+    "COALESCE(reservation.likely_usd, reservation.amount_usd)",
+    "(record.total_usd - record.reserve_usd)",
+)
 _OWNERS: Final = {
     Scope.TEAM: "team_id",
     Scope.PROJECT: "project_id",
@@ -141,7 +148,8 @@ def preview(quota: Quota, limit: Decimal, month: Window) -> Preview:
     window = WindowKind(quota.window)
     # A week that began in the month before was partly used when the month began.
     begin = week_of(month.start).start if window == WindowKind.WEEK else month.start
-    bound, actual = _AMOUNTS[Measure(quota.measure)]
+    relieved = is_relieved(quota.measure, quota.scope, quota.pk)
+    bound, actual = _RELIEVED if relieved else _AMOUNTS[Measure(quota.measure)]
     owner, values = _owner(quota)
     statement = _REPLAY.format(
         window=_WINDOWS[window],

@@ -98,7 +98,8 @@ def _where(error: dict[str, Any]) -> str:
 
 
 def _limit(budget: dict[str, Any]) -> str:
-    unit = "USD" if budget.get("measure") == "usd" else str(budget.get("measure", "")).replace("_", " ")
+    measure = str(budget.get("measure", ""))
+    unit = "USD" if measure in ("usd", "reserve_usd") else measure.replace("_", " ")
     needed = f", {budget['required']} needed" if "required" in budget else ""
     return (
         f"limit of {budget.get('scope')} {budget.get('name')} ({budget.get('origin')}): {budget.get('limit')} {unit}; "

@@ -64,4 +64,6 @@ def gauge(used: Decimal, limit: Decimal) -> str:
 
 def written(measure: str, amount: str) -> str:
     """An amount in the unit of its measure."""
-    return f"{usd(amount)} USD" if measure == "usd" else f"{int(Decimal(amount)):,} {measure.replace('_', ' ')}"
+    if measure in ("usd", "reserve_usd"):
+        return f"{usd(amount)} USD"
+    return f"{int(Decimal(amount)):,} {measure.replace('_', ' ')}"

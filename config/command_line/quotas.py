@@ -63,7 +63,7 @@ def _row(quota: dict[str, Any]) -> list[str]:
     limit = Decimal(quota["limit"]) + Decimal(quota["raised_by"])
     return [
         *(quota["id"], quota["scope"], quota["owner"]["name"], quota["model"] or "-"),
-        quota["window"] if quota["is_hard"] else f"{quota['window']}, soft",
+        quota["window"] + ("" if quota["is_hard"] else ", soft") + (f", risk {quota['risk']}" if quota["risk"] else ""),
         written(measure, str(limit)),
         *("-" if value is None else written(measure, value) for value in (spent, held)),
         "" if spent is None else gauge(used, limit),
@@ -101,12 +101,13 @@ def _changes(options: Namespace) -> dict[str, Any]:
     """What is to be set, by the names of the API. Raises UsageError where that is nothing."""
     changes = {
         "limit": options.limit and amount(options.limit, "--limit"),
+        "risk": options.risk and amount(options.risk, "--risk"),
         "is_hard": None if options.soft is None else not options.soft,
         "expires_at": options.expires and instant(options.expires, "--expires"),
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     if not changes:
-        raise UsageError("Say what to set: --limit, --soft, --hard or --expires.")
+        raise UsageError("Say what to set: --limit, --risk, --soft, --hard or --expires.")
     return changes
 
 

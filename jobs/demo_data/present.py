@@ -43,6 +43,7 @@ LEAST = {
     Measure.OUTPUT_TOKENS: Decimal(200_000),
     Measure.REASONING_TOKENS: Decimal(100_000),
     Measure.JOBS: Decimal(50),
+    Measure.RESERVE: Decimal(25),
 }
 # Scope, measure, window, whether it is hard, and how full it is.
 QUOTAS: Sequence[tuple[Scope, Measure, WindowKind, bool, int]] = (
@@ -81,7 +82,7 @@ def verify(cast: Cast) -> None:
 
 
 def _quotas(cast: Cast, by: Who) -> None:
-    """Of every scope, each as full as it shall be, and one that begins next month."""
+    """Of every scope, each as full as it shall be, one that begins next month, and a reserve."""
     now = database_now()
     books.lock([cast.organization.pk])
     for number, (scope, measure, window, is_hard, percent) in enumerate(QUOTAS):
@@ -92,6 +93,8 @@ def _quotas(cast: Cast, by: Who) -> None:
     fixed = {"starts_at": start, "expires_at": start + timedelta(days=14)}
     owner = _owner(cast, Scope.PROJECT, 0, 0)
     _quota(cast, owner, Measure.USD, WindowKind.FIXED, 50, now, by, scope=Scope.PROJECT, **fixed)
+    kept = {"scope": Scope.ORGANIZATION, "risk": Decimal("0.01")}
+    _quota(cast, {}, Measure.RESERVE, WindowKind.MONTH, 50, now, by, **kept)
 
 
 def _quota(

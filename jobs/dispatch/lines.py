@@ -53,7 +53,8 @@ _HEADS = """
     SELECT head.* FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::uuid[]) AS wanted (id, count, after, than)
     CROSS JOIN LATERAL (
         SELECT id, queue_id, order_at, project_id, created_by_id, api_key_id, model, service_tier, bound_usd,
-            bound_input_tokens, bound_output_tokens, admission_tokens, max_cost_usd, deadline, attempt_count
+            bound_input_tokens, bound_output_tokens, admission_tokens, max_cost_usd, deadline, attempt_count,
+            reasoning_effort, prompt_class
         FROM jobs_job job
         WHERE job.queue_id = wanted.id AND job.status = 'queued' AND job.run_after IS NULL
             AND (job.order_at, job.id) > (wanted.after, wanted.than)
@@ -85,6 +86,8 @@ class Candidate:
     max_cost_usd: Decimal | None
     deadline: datetime | None
     attempt_count: int
+    reasoning_effort: str
+    prompt_class: str
 
 
 @dataclass(slots=True)

@@ -16,12 +16,14 @@ from billing import ledger
 from billing.arrays import columns
 from billing.ledger import Claim, Refusal
 from billing.limits import Owner
+from billing.prices import terms_of
 from jobs.crash_points import reach
 from jobs.dispatch import probes
 from jobs.dispatch.choice import Choice, Pick
 from jobs.dispatch.facts import Facts
 from jobs.dispatch.lines import Candidate, Line
 from jobs.dispatch.shares import Shares
+from jobs.learning.likely import likely_cost
 from jobs.models import Attempt, Job
 from jobs.queues import rate
 from jobs.states import JobStatus
@@ -80,6 +82,7 @@ def _claim(pick: Pick, facts: Facts) -> Claim:
         owner=Owner(project, project.team_id, job.created_by_id, job.api_key_id, terms.model),
         service_tier=terms.price.service_tier,
         price=terms.price,
+        likely=likely_cost(project.organization_id, job, lambda: terms_of(terms.price)),
     )
 
 

@@ -13,10 +13,14 @@ from django.http import HttpResponse
 from billing.amounts import at_most
 from billing.budgets import owner_of, states_of
 from billing.clock import database_now
+from billing.grants import Likely, first_short, ways_to_hold
 from billing.limits import BudgetState
 from billing.models import Scope
 from billing.money import amount_of
+from billing.prices import price_on, terms_of
 from jobs import catalogue
+from jobs.catalogue import CatalogueEntry
+from jobs.learning.likely import likely_cost
 from jobs.models import BreakerReason, Job
 from jobs.states import JobStatus
 
@@ -128,11 +132,21 @@ def _spent(job: Job) -> Refusal | None:
     now = database_now()
     entry = catalogue.find(job.model)
     required = at_most(job.bound_usd, input_tokens=job.bound_input_tokens, output_tokens=job.bound_output_tokens)
-    for state in states_of(owner_of(job.api_key, entry.model.name if entry else job.model), now):
-        needed = required.of(state.limit.measure)
-        if state.limit.is_hard and state.spent + needed > state.limit.amount:
-            return _used_up(state, needed, now)
-    return None
+    states = states_of(owner_of(job.api_key, entry.model.name if entry else job.model), now)
+    ways = ways_to_hold(required, _likely(job, entry, now), [state.limit for state in states])
+    short = first_short(ways, [(state.limit, state.limit.amount - state.spent) for state in states])
+    state = next((state for state in states if state.limit is short), None)
+    return _used_up(state, required.of(state.limit.measure), now) if state else None
+
+
+def _likely(job: Job, entry: CatalogueEntry | None, now: datetime) -> Likely | None:
+    organization = job.project.organization
+    if entry is None:
+        return None
+    names = catalogue.provider_price_names(entry)
+    return likely_cost(
+        organization.pk, job, lambda: terms_of(price_on(names, job.service_tier, organization.terms_date(now)))
+    )
 
 
 def _used_up(state: BudgetState, needed: Any, now: datetime) -> Refusal:

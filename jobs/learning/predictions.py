@@ -1,6 +1,7 @@
 """What a job is expected to come to, as it is submitted: kept with it, to be compared with what it came to.
 
-Nothing here is a promise, and nothing that is held or refused depends on it.
+Nothing here is a promise, and nothing that is held or refused depends on it, but where an owner keeps a reserve
+(`jobs.learning.likely`).
 """
 
 from collections.abc import Callable

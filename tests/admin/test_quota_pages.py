@@ -1,18 +1,23 @@
 """The pages of quotas, as superusers, leads, members and strangers see them."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.audit import SERVICE
 from accounts.models import ApiKey, Membership, Project, Role, Team, User
+from billing import ledger
+from billing.ledger import Likely
 from billing.models import Budget, Quota, QuotaRequest
+from billing.pricing import Tokens
 from billing.quotas import asking, changes
 from tests.admin.conftest import sign_in, spend
+from tests.conftest import make_claim
 
 D = Decimal
 
@@ -159,3 +164,29 @@ def test_what_one_may_not_see_is_not_there(admin: Client, organization, project,
     decision = {"request": str(asked.pk), "act": "approve"}
     assert "managed by others" in leads.post(requests, decision).text
     assert Budget.objects.get(quota=above).limit == 9
+
+
+def test_a_reserve_is_the_organizations_and_says_what_became_of_calls(admin: Client, organization, team, project):
+    new = reverse("admin:billing_quota_new", args=[organization.pk])
+    assert "reserve" not in admin.get(f"{new}?scope=team&owner={team.pk}").text.lower()
+    url = f"{new}?scope=organization"
+    assert "US dollars of reserve" in admin.get(url).text
+    form = {"measure": "reserve_usd", "window": "month", "limit": "5", "is_hard": "on", "act": "save"}
+    assert "says its risk" in admin.post(url, form).text
+    assert admin.post(url, {**form, "risk": "0.01"}).status_code == 302
+    reserve = Quota.objects.get()
+    text = admin.get(page(reserve)).text
+    assert "US dollars of reserve, risk 1 %" in text
+    assert "No call has needed it" in text
+    Quota.objects.create(organization=organization, project=project, limit=D(1))
+    claim = replace(make_claim(project, "1.5"), likely=Likely(D("0.1"), D("0.01")))
+    with transaction.atomic():
+        ledger.reserve([claim])
+        ledger.settle(claim.reference, Tokens(0, 0, 20_000, 0), snapshot="o1-preview")
+    text = admin.get(page(reserve)).text
+    assert "1 call was held at the likely cost" in text
+    assert "The reserve paid $1.10" in text
+    assert "bound by Alice’s $5.00" not in admin.get(tree(organization)).text
+    assert admin.post(page(reserve), {"limit": "5", "risk": "0.05", "is_hard": "on", "act": "save"}).status_code == 302
+    reserve.refresh_from_db()
+    assert reserve.risk == D("0.05")

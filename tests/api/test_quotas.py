@@ -243,3 +243,43 @@ def test_a_preview_writes_nothing(cast, project, quota):
     fixed = of_project(project, window="fixed")
     assert code(cast.admin.post(f"{BASE}/preview", fixed, format="json")) == (400, "invalid_request")
     assert Quota.objects.get().limit == 5
+
+
+# --- Reserves ---------------------------------------------------------------------------------------------------------
+RESERVE = {"scope": "organization", "measure": "reserve_usd", "limit": "50", "risk": "0.01"}
+
+
+def test_a_reserve_is_made_with_its_risk_and_the_risk_is_changed(cast, organization):
+    made = cast.admin.post(BASE, RESERVE, format="json")
+    assert made.status_code == 201, made.content
+    body = made.json()
+    assert (body["measure"], body["risk"], body["remaining"]) == ("reserve_usd", "0.01", "50.00")
+    assert body["forecast"]["prospect"] == "too_little_history"
+    changed = cast.owner.patch(f"{BASE}/{body['id']}", {"risk": 0.05}, format="json")
+    assert changed.json()["risk"] == "0.05"
+    limits = cast.plain_member.get("/api/v1/limits").json()["budgets"]
+    assert [one["remaining"] for one in limits if one["measure"] == "reserve_usd"] == ["50.00"]
+    entry = AuditEntry.objects.filter(subject_type="quota").latest("id")
+    assert (entry.before, entry.after) == ({"risk": "0.01"}, {"risk": "0.05"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "pointer"),
+    [
+        ({"risk": None}, "#/risk"),
+        ({"risk": "0.9"}, "#/risk"),
+        ({"risk": True}, "#/risk"),
+        ({"risk": "0.00001"}, "#/risk"),
+        ({"measure": "usd"}, "#/risk"),
+        ({"is_hard": False}, "#/is_hard"),
+        ({"model": "o1-mini"}, "#/model"),
+    ],
+)
+def test_what_is_wrong_with_a_reserve_is_said_by_field(cast, changed, pointer):
+    refused = cast.admin.post(BASE, {**RESERVE, **changed}, format="json")
+    assert refused.status_code == 400, refused.content
+    assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+
+
+def test_a_lead_makes_no_reserve(cast):
+    assert code(cast.lead.post(BASE, RESERVE, format="json"))[0] == 403

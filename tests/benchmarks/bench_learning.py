@@ -27,6 +27,7 @@ pytestmark = pytest.mark.benchmark
 
 SEEDS, LEARNT_OF, ROUNDS, AT_ONCE = 20, 500, 20, 100
 CEILING = 65_536
+BOUND = 25_000  # the cap that the provider advises to begin with
 RISK = Decimal("0.01")
 KNOWN: dict[str, tuple[Draw, tuple[int | None, ...]]] = {
     "lognormal": (lognormal, (None,)),
@@ -83,6 +84,33 @@ def test_coverage_and_empties(capsys):
                 f"| {name} | {' | '.join(shares)} | {worst:.1%} | {mean(runs[3]):.2%} | {mean(runs[4]):.2%} "
                 f"| {max(runs[4]):.2%} | {mean(runs[5]):,.0f} |"
             )
+
+
+def with_a_reserve(draw: Draw, caps: tuple[int | None, ...], seed: int, risk: Decimal) -> tuple[float, float, float]:
+    """The share of calls beyond what was likely; what quotas held of a bound; what the reserve paid, of all bounds."""
+    rng, kind, number = random.Random(seed), Kind(), 0
+    held, paid, beyond = 0, 0, 0
+    for turn in range(-LEARNT_OF // AT_ONCE, ROUNDS):
+        likely = min(curve_of(kind).cap(risk), BOUND)
+        needs = [draw(rng, number + place) for place in range(AT_ONCE)]
+        number += AT_ONCE
+        if turn >= 0:
+            held += likely * AT_ONCE
+            over = [min(need.whole, BOUND) - likely for need in needs if need.whole > likely]
+            beyond, paid = beyond + len(over), paid + sum(over)
+        kind.learn([seen(need, rng.choice(caps)) for need in needs])
+    judged = ROUNDS * AT_ONCE
+    return beyond / judged, held / judged / BOUND, paid / judged / BOUND
+
+
+@pytest.mark.parametrize("risk", [Decimal("0.01"), Decimal("0.05"), Decimal("0.10")])
+def test_what_a_reserve_takes(risk, capsys):
+    with capsys.disabled():
+        print(f"\nrisk {risk}: beyond, worst of {SEEDS}; held of a bound of {BOUND:,}; paid by the reserve of it")
+        for name, (draw, caps) in KNOWN.items():
+            runs = list(zip(*(with_a_reserve(draw, caps, seed, risk) for seed in range(SEEDS)), strict=True))
+            figures = f"{mean(runs[0]):.2%} | {max(runs[0]):.2%} | {mean(runs[1]):.0%} | {mean(runs[2]):.2%}"
+            print(f"| {name} | {figures} |")
 
 
 def microseconds(act: Any, times: int) -> float:

@@ -66,7 +66,7 @@ def usual(book: Book, **of) -> dict[tuple[str, str], Decimal]:
 
 
 def test_each_measure_has_its_own(book: Book):
-    for measure in Measure:
+    for measure in set(Measure) - {Measure.RESERVE}:
         book.quota("100000", measure=measure, window="week")
     used(book)
     assert usual(book) == {

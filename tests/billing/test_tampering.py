@@ -6,6 +6,7 @@ More with `TAMPERS=10000`; the same ones again with `TAMPER_SEED=n`.
 import os
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -24,6 +25,7 @@ TAMPERS = int(os.environ.get("TAMPERS", "80"))
 SEED = int(os.environ.get("TAMPER_SEED", "20240912"))
 PARTS = 2  # for as many cores
 CALLS = 50  # of each organization
+RISK = Decimal("0.01")
 LONG = 10_000  # a run of so many also says which columns are found by now
 # Before a column counts as one that is always found, which a long run alone asks.
 TRIES = 1 if TAMPERS < LONG else 200
@@ -34,7 +36,7 @@ SURROGATE_KEYS = {f"{name}.id" for name in ("LedgerEntry", "UsageRecord", "Hold"
 NOT_LOOKED_AT = {
     "UsageRecord": "snapshot input_usd_per_million cached_input_usd_per_million output_usd_per_million recorded_at",
     "Reservation": "reference is_in_doubt input_tokens output_tokens settled_usd organization project team_id "
-    "member_id api_key_id model service_tier price window_start reserved_at resolved_at",
+    "member_id api_key_id model service_tier price window_start reserved_at resolved_at likely_usd",
     "Hold": "reservation budget amount",
     "Budget": "quota project scope measure window_start window_end limit",
 }
@@ -61,6 +63,7 @@ def spend_a_while(tenant: Tenant, dice: random.Random, monkeypatch) -> None:
     tenant.project.team = team
     tenant.project.save()
     book.quota("400")
+    book.quota("200", measure="reserve_usd", scope="organization", project=None, risk=RISK)
     book.quota("900", measure="jobs", window="week", scope="organization", project=None)
     book.quota("9000000", measure="reasoning_tokens", window="day", scope="team", project=None, team=team)
     book.quota("9000000", measure="tokens", scope="key", project=None, api_key=tenant.api_key.api_key, is_hard=False)
@@ -70,7 +73,11 @@ def spend_a_while(tenant: Tenant, dice: random.Random, monkeypatch) -> None:
     for _ in range(CALLS):
         now += timedelta(seconds=dice.randint(1, 30_000))
         owner = dice.choice(owners)
-        waiting.append(book.hold(str(dice.randint(1, 400) / Decimal(100)), model=dice.choice(MODELS), **owner))
+        claim = book.claim(str(dice.randint(1, 400) / Decimal(100)), model=dice.choice(MODELS), **owner)
+        if claim.owner.model == MODELS[1]:
+            claim = replace(claim, likely=ledger.Likely(claim.amount_usd / 10, RISK))
+        assert book.reserve(claim) == []
+        waiting.append(claim.reference)
         now += timedelta(seconds=dice.randint(1, 900))
         reference = waiting.pop(dice.randrange(len(waiting)))
         output = dice.randint(64, 9000)

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from billing import chain
+from billing.amounts import Amounts, at_most
 from billing.books import NEVER
 from billing.grants import Account
-from billing.limits import Owner, binding
+from billing.limits import Owner, binding, is_relieved
 from billing.settlements import Hold
 
 ZERO = Decimal(0)
@@ -105,12 +106,12 @@ class Memory:
         """Alerts follow from the books and are no part of them."""
 
     def insert_reservations(self, granted: Any) -> None:
-        for row, claim, holds in granted:
+        for row, own in granted:
             assert row.reference not in self.rows, "a constraint refuses a reference that is there already"
-            measures = {account.budget_id: key for key, account in self.accounts.items()}
-            kept = tuple(Hold(pk, self._measure(measures[pk]), amount) for pk, amount in holds.items())
+            keys = {account.budget_id: key for key, account in self.accounts.items()}
+            kept = tuple(self._hold(pk, keys[pk], amount) for pk, amount in own.holds.items())
             self.rows[row.reference] = replace(row, holds=kept)
-            self.bounds[row.reference] = claim
+            self.bounds[row.reference] = own.claim
 
     def append(self, heads: Any, lines: Any) -> None:
         for line in lines:
@@ -164,8 +165,11 @@ class Memory:
         self.paused.add(project_id)
 
     # --- Counting, as SQL does it in the product --------------------------------------------------------------------
-    def _measure(self, key: Any) -> str:
-        return next(quota.measure for quota in self.quotas.values() if quota.pk == key[1]) if key[1] else "usd"
+    def _hold(self, budget_id: Any, key: Any, amount: Decimal) -> Hold:
+        if not key[1]:
+            return Hold(budget_id, "usd", amount)
+        quota = next(quota for quota in self.quotas.values() if quota.pk == key[1])
+        return Hold(budget_id, quota.measure, amount, is_relieved(quota.measure, quota.scope, quota.pk))
 
     def _opened(self, limit: Any) -> Account:
         account = Account((limit.key, len(self.accounts)), limit.amount, ZERO, ZERO)  # type: ignore[arg-type]
@@ -174,16 +178,22 @@ class Memory:
             if not self._is_of(row, limit):
                 continue
             if row.status == "open" and window.start <= row.reserved_at < window.end:
-                amount = self.bounds[reference].amounts.of(limit.measure)
+                amount = limit.counts(self._bound(row))
                 account.held += amount
-                self.rows[reference] = replace(row, holds=(*row.holds, Hold(account.budget_id, limit.measure, amount)))
+                hold = self._hold(account.budget_id, limit.key, amount)
+                self.rows[reference] = replace(row, holds=(*row.holds, hold))
             settled = self.usage.get(reference)
             if settled is not None and window.start <= settled.booked_at < window.end:
-                account.spent += settled.amounts.of(limit.measure)
+                account.spent += limit.counts(settled.amounts)
         for line, _ in self.lines:
             if line.kind == "adjust" and window.start <= line.recorded_at < window.end and self._corrects(line, limit):
                 account.spent += line.spent_change_usd
         return account
+
+    def _bound(self, row: Any) -> Amounts:
+        claim = self.bounds[row.reference]
+        tokens = {"input_tokens": claim.input_tokens, "output_tokens": claim.output_tokens}
+        return at_most(row.amount_usd, **tokens, likely_usd=row.likely_usd)
 
     def _is_of(self, row: Any, limit: Any) -> bool:
         if row.organization_id != limit.organization_id or limit.model not in ("", row.model):

@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from billing import chain, ledger
 from billing.errors import AlreadyReleased, NoSuchReservation
-from billing.grants import Claim
+from billing.grants import Claim, Likely
 from billing.limits import Owner, QuotaTerms
 from billing.periods import month_of
 from billing.pricing import Tokens
@@ -53,6 +53,7 @@ from tests.simulation.model import (
 BEGINNING, REST, FAMILY = 6, 5, 32  # steps of the common beginning, steps after it, schedules of one beginning
 D = Decimal
 DIGIT = D("0.000000000001")
+RISK = D("0.01")
 ZERO = D(0)
 
 WORLD = plain.World(
@@ -101,18 +102,27 @@ def _settings(start: datetime) -> tuple[tuple[Quota, ...], ...]:
             _quota("late", "team", "A/team", "tokens", "month", "200", starts=start + timedelta(hours=1)),
         ),
         (_quota("short", "project", "A/p", "usd", "month", "1", expires=start + timedelta(days=1)),),
+        (
+            _quota("tight", "project", "A/p", "usd", "month", "0.75"),
+            _quota("reserve", "organization", "A", "reserve_usd", "month", "1.5", risk=RISK),
+        ),
+        (
+            _quota("tight", "key", "A/p/ann", "usd", "week", "0.5"),
+            _quota("reserve", "organization", "A", "reserve_usd", "month", "2", risk=RISK),
+            _quota("daily", "organization", "A", "reserve_usd", "day", "1", risk=2 * RISK),
+        ),
     )
 
 
 # --- Steps, made once -------------------------------------------------------------------------------------------------
-_AMOUNTS = (  # US dollars, input and output tokens of a bound
-    (D(1), 0, 100),
-    (D("0.5"), 0, 50),
-    (D("0.5") + DIGIT, 0, 50),
-    (D(1) - DIGIT, 10, 90),
-    (D(1) + DIGIT, 0, 100),
-    (D("1.5"), 50, 100),
-    (D("0.5"), 0, 150),
+_AMOUNTS = (  # US dollars, input and output tokens of a bound; what is likely of the dollars, with which risk
+    (D(1), 0, 100, None, ZERO),
+    (D("0.5"), 0, 50, D("0.25"), RISK),
+    (D("0.5") + DIGIT, 0, 50, D("0.5"), RISK),
+    (D(1) - DIGIT, 10, 90, D("0.5") - DIGIT, RISK),
+    (D(1) + DIGIT, 0, 100, D("0.5"), RISK),
+    (D("1.5"), 50, 100, D("0.25"), 2 * RISK),
+    (D("0.5"), 0, 150, ZERO, RISK),
 )
 _BILLS = (  # input, cached, output and reasoning tokens of an answer
     (0, 0, 50, 50),
@@ -124,9 +134,9 @@ _BILLS = (  # input, cached, output and reasoning tokens of an answer
 _REFERENCES = tuple(f"c{number}" for number in range(40))
 _CALLS = {
     reference: tuple(
-        Call(reference, key, model, usd, tokens_in, tokens_out, price)
+        Call(reference, key, model, usd, tokens_in, tokens_out, price, likely, risk)
         for key in KEYS
-        for usd, tokens_in, tokens_out in _AMOUNTS
+        for usd, tokens_in, tokens_out, likely, risk in _AMOUNTS
         for model, price in (("large", "first"), ("large", "second"), ("small", "first"))
     )
     for reference in _REFERENCES
@@ -199,7 +209,7 @@ class Dice:
             return Adjust(self._one(("A/p", "A/q")), self._one((D("0.25"), D("-0.25"))))
         if kind < 0.96:
             quota = self._one(self.setting.quotas)
-            return ChangeLimit(quota.name, self._one(_LIMITS), random() < 0.8, False)
+            return ChangeLimit(quota.name, self._one(_LIMITS), random() < 0.8 or quota.risk is not None, False)
         if kind < 0.98:
             return SetTier("A", self._one((1, 2)), False)
         return MoveProject("A/p", self._one(("A/team", None)))
@@ -257,7 +267,7 @@ _COLUMNS = {"team": "team_id", "project": "project_id", "member": "member_id", "
 def _row(quota: Quota) -> QuotaTerms:
     row: Any = QuotaTerms(
         *(quota.name, quota.organization, quota.scope, None, None, None, None, quota.model, quota.measure),  # type: ignore[arg-type]
-        *(quota.window, quota.limit, quota.is_hard, quota.starts, quota.expires, quota.owner),  # type: ignore[arg-type]
+        *(quota.window, quota.limit, quota.is_hard, quota.starts, quota.expires, quota.risk, quota.owner),  # type: ignore[arg-type]
     )
     if quota.scope in _COLUMNS:
         setattr(row, _COLUMNS[quota.scope], quota.owner)
@@ -277,7 +287,7 @@ def _said(settled: Any) -> Any:
 
 
 def _same(row: plain.Reservation) -> plain.Reservation:
-    return plain.Reservation(row.call, row.made, row.team, row.booked, row.state, row.in_doubt, row.cost, row.tokens)
+    return copy(row)
 
 
 class Pair:
@@ -383,7 +393,8 @@ class Pair:
         team, member = self.model.team[project.name], WORLD.key_member[call.key]
         owner = Owner(project, team, member, call.key, call.model)  # type: ignore[arg-type]
         price: Any = _PRICE_ROWS[call.price]
-        return Claim(call.reference, call.usd, call.input, call.output, owner, "standard", price)  # type: ignore[arg-type]
+        likely = None if call.likely is None else Likely(call.likely, call.risk)
+        return Claim(call.reference, call.usd, call.input, call.output, owner, "standard", price, likely)  # type: ignore[arg-type]
 
     def _settle(self, step: Settle) -> Any:
         usage = _usage(step)

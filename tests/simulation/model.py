@@ -41,6 +41,8 @@ class Call:
     input: int
     output: int
     price: str
+    likely: Decimal | None = None  # what it hardly exceeds, with the risk beside it
+    risk: Decimal = ZERO
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Quota:
     is_hard: bool
     starts: datetime | None
     expires: datetime | None
+    risk: Decimal | None = None  # of a reserve
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class Reservation:
     in_doubt: bool = False
     cost: Decimal | None = None
     tokens: tuple[int, int, int, int] | None = None  # input, cached, output, reasoning
+    is_split: bool = False  # quotas hold what is likely, and reserves the rest
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,12 @@ class Limit:
     until: datetime
     amount: Decimal
     is_hard: bool = True
+    risk: Decimal | None = None
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether a reserve may take a part: quotas of dollars of anybody below the organization."""
+        return bool(self.name) and self.measure == "usd" and self.scope != "organization"
 
 
 @lru_cache(maxsize=1024)
@@ -293,7 +303,8 @@ class Model:
         since = max(start, q.starts) if q.starts else start
         until = min(end, q.expires) if q.expires else end
         return Limit(
-            q.name, q.organization, q.scope, q.owner, q.model, q.measure, start, end, since, until, q.limit, q.is_hard
+            *(q.name, q.organization, q.scope, q.owner, q.model, q.measure, start, end, since, until, q.limit),
+            *(q.is_hard, q.risk),
         )
 
     def used(self, limit: Limit) -> tuple[Decimal, Decimal]:
@@ -306,9 +317,9 @@ class Model:
             if not in_time or not self.is_of(limit, call.key, reservation.team) or limit.model not in ("", call.model):
                 continue
             if reservation.state == "open":
-                held += bound(call, limit.measure)
+                held += bound(call, limit, is_split=reservation.is_split)
             if reservation.state == "settled":
-                spent += came_to(reservation, limit.measure)
+                spent += came_to(reservation, limit)
         for adjustment in self.adjustments:
             organization = self.world.project_organization[adjustment.project]
             owners = {
@@ -336,11 +347,19 @@ class Model:
 
     def _reserve_one(self, call: Call) -> Any:
         project = self.world.key_project[call.key]
-        for limit in self.binding(call.key, call.model, self.clock(project)):
-            if limit.is_hard and bound(call, limit.measure) > self.room(limit):
-                return (limit.scope, limit.measure, limit.name, *self.used(limit), max(self.room(limit), ZERO))
-        self.reservations[call.reference] = Reservation(call, self.clock(project), self.team[project])
+        limits = self.binding(call.key, call.model, self.clock(project))
+        is_split = may_be_split(call, limits) and self._full(call, limits, is_split=True) is None
+        full = None if is_split else self._full(call, limits, is_split=False)
+        if full is not None:
+            return (full.scope, full.measure, full.name, *self.used(full), max(self.room(full), ZERO))
+        self.reservations[call.reference] = Reservation(
+            call, self.clock(project), self.team[project], is_split=is_split
+        )
         return "granted"
+
+    def _full(self, call: Call, limits: list[Limit], *, is_split: bool) -> Limit | None:
+        """The first limit that has no room for the call."""
+        return next((each for each in limits if each.is_hard and bound(call, each, is_split) > self.room(each)), None)
 
     def _settle(self, step: Settle) -> Any:
         reservation = self.reservations.get(step.reference)
@@ -445,28 +464,42 @@ class Model:
         return (reservation for reservation in self.reservations.values() if reservation.state == "open")
 
 
-def bound(call: Call, measure: str) -> Decimal:
-    """The most that a call can come to: all of its output may be reasoning."""
+def may_be_split(call: Call, limits: list[Limit]) -> bool:
+    """Whether reserves may hold what is beyond the likely: all of them take the risk, and somebody is relieved."""
+    risks = [limit.risk for limit in limits if limit.risk is not None]
+    if call.likely is None or call.likely >= call.usd or not risks or call.risk > min(risks):
+        return False
+    return any(limit.is_relieved for limit in limits)
+
+
+def bound(call: Call, limit: Limit, is_split: bool = False) -> Decimal:
+    """The most that a call can come to on a limit: all of its output may be reasoning."""
+    likely = call.likely if is_split and call.likely is not None else call.usd
     amounts = {
-        "usd": call.usd,
+        "usd": likely if limit.is_relieved else call.usd,
+        "reserve_usd": call.usd - likely,
         "tokens": call.input + call.output,
         "output_tokens": call.output,
         "reasoning_tokens": call.output,
         "jobs": 1,
     }
-    return Decimal(amounts[measure])
+    return Decimal(amounts[limit.measure])
 
 
-def came_to(reservation: Reservation, measure: str) -> Decimal:
-    """What a settled call came to."""
+def came_to(reservation: Reservation, limit: Limit) -> Decimal:
+    """What a settled call came to on a limit. A reserve pays for what lies between the likely and the bound."""
     assert reservation.tokens is not None
     assert reservation.cost is not None
     tokens_in, _, tokens_out, reasoning = reservation.tokens
+    call, paid = reservation.call, ZERO
+    if reservation.is_split and call.likely is not None and reservation.cost > call.likely:
+        paid = min(reservation.cost, call.usd) - call.likely
     amounts = {
-        "usd": reservation.cost,
+        "usd": reservation.cost - paid if limit.is_relieved else reservation.cost,
+        "reserve_usd": paid,
         "tokens": tokens_in + tokens_out,
         "output_tokens": tokens_out,
         "reasoning_tokens": reasoning,
         "jobs": 1,
     }
-    return Decimal(amounts[measure])
+    return Decimal(amounts[limit.measure])

@@ -250,6 +250,7 @@ class Product:
             owner=self._owner(call.key, call.model),
             service_tier="standard",
             price=self.prices[call.price],
+            likely=None if call.likely is None else ledger.Likely(call.likely, call.risk),
         )
 
     def _fields(self, quota: plain.Quota) -> dict[str, Any]:

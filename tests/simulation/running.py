@@ -142,6 +142,7 @@ def _told(plan: Schedule, at: int, error: Exception) -> str:
             f"seed {plan.seed}, step {at}: {type(error).__name__}: {error}",
             f"organizations {plan.tier} from {plan.start.isoformat()}, teams {plan.world.project_team}",
             *steps,
-            f"Replay it: SIMULATION_SEED={plan.seed} pytest tests/simulation/test_simulation.py",
+            f"Replay it: SIMULATION_SEED={plan.seed} pytest tests/simulation/test_simulation.py"
+            f"{' -k reserves' if plan.has_reserves else ''}",
         ]
     )

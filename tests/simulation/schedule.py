@@ -46,6 +46,7 @@ BEGINNINGS = ("2024-02-28", "2024-09-29", "2024-12-30", "2025-01-31", "2025-06-1
 SCOPES = ("organization", "team", "project", "member", "key")
 MEASURES = ("usd", "usd", "tokens", "output_tokens", "reasoning_tokens", "jobs")
 WINDOWS = ("day", "week", "month", "fixed")
+RISKS = (Decimal("0.01"), Decimal("0.05"))
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,22 @@ class Schedule:
     start: datetime
     tier: dict[str, int]
     steps: tuple[Step, ...]
+    has_reserves: bool = False
 
     def model(self) -> Model:
         """A model at the beginning of the schedule."""
         return Model(self.world, TIER_LIMITS, self.start, dict(self.tier), dict(self.world.project_team))
 
 
-def schedule(seed: int, length: int = 30) -> Schedule:
-    """The schedule of a seed: always the same."""
-    return _Maker(seed).make(length)
+def schedule(seed: int, length: int = 30, *, has_reserves: bool = False) -> Schedule:
+    """The schedule of a seed: always the same. `has_reserves`: another one, in which organizations keep reserves."""
+    return _Maker(seed, has_reserves).make(length)
 
 
 class _Maker:
-    def __init__(self, seed: int):
-        self.seed = seed
-        self.random = Random(seed)
+    def __init__(self, seed: int, has_reserves: bool):
+        self.seed, self.has_reserves = seed, has_reserves
+        self.random = Random(f"{seed} with reserves") if has_reserves else Random(seed)
         self.world = self._world()
         day = datetime.fromisoformat(self.random.choice(BEGINNINGS)).replace(tzinfo=UTC)
         self.start = day + timedelta(seconds=self.random.randrange(86_400), microseconds=self.random.randrange(10**6))
@@ -83,6 +85,9 @@ class _Maker:
             self._do(self._price(model))
         for _ in range(self.random.randint(1, 3)):
             self._do(self._add_quota())
+        if self.has_reserves:
+            for organization in self.world.organizations:
+                self._do(AddQuota(self._reserve_of(organization), self.random.random() < 0.5))
         choices = {
             self._reserve: 30,
             self._settle: 14,
@@ -110,7 +115,7 @@ class _Maker:
             if self.random.random() < 0.08 and not isinstance(step, Jump | NewPrice):
                 self._do(Crash(step))
             self._do(step)
-        return Schedule(self.seed, self.world, self.start, self.tier, tuple(self.steps))
+        return Schedule(self.seed, self.world, self.start, self.tier, tuple(self.steps), self.has_reserves)
 
     def _do(self, step: Step) -> None:
         self.steps.append(step)
@@ -157,7 +162,19 @@ class _Maker:
             limits = trial.binding(key, model)
         if limits and random.random() < 0.7:
             call = self._near_the_room(call, trial, random.choice(limits))
-        return call
+        return self._with_likely(call, trial) if self.has_reserves and random.random() < 0.8 else call
+
+    def _with_likely(self, call: Call, trial: Model) -> Call:
+        """The call with a bound that quotas may have no room for, of which most will hardly be needed."""
+        random, limits = self.random, trial.binding(call.key, call.model)
+        relieved = [limit for limit in limits if limit.is_relieved]
+        if relieved and random.random() < 0.6:
+            room = max(trial.room(random.choice(relieved)), ZERO)
+            call = replace(call, usd=room + self._usd("1"))
+            likely = max(room + random.choice((-1, 0, 0, 1)) * DIGIT, ZERO)
+        else:
+            likely = call.usd * random.choice((0, 1, 5, 10)) / 10
+        return replace(call, likely=likely.quantize(DIGIT), risk=random.choice((RISKS[0], *RISKS)))
 
     def _near_the_room(self, call: Call, trial: Model, limit: Limit) -> Call:
         """The call, grown or shrunk to what a limit has room for: exactly, a digit less, a digit more."""
@@ -261,6 +278,13 @@ class _Maker:
         )
         return self._counting(quota)
 
+    def _reserve_of(self, organization: str) -> Quota:
+        """A reserve, of a month or of a day."""
+        kind, risk = self.random.choice(("month", "month", "day")), self.random.choice((RISKS[1], *RISKS))
+        fields = {"model": "", "measure": "reserve_usd", "window": kind, "starts": None, "expires": None}
+        name, limit = self._name("reserve"), self._usd("6")
+        return Quota(name, organization, "organization", organization, **fields, limit=limit, is_hard=True, risk=risk)
+
     def _counting(self, quota: Quota) -> Quota:
         """The same quota, with another measure and window, and a limit that suits them."""
         random, now = self.random, self.model.now
@@ -281,22 +305,24 @@ class _Maker:
     def _amount(self, quota: Quota) -> Decimal:
         """A limit that is soon reached; often what is used already and a little, or not even that."""
         used = sum(self.model.used(self.model.quota_at(quota, self.model.now)), ZERO)
-        little = {"usd": self._usd("4"), "jobs": Decimal(self.random.randrange(1, 9))}
+        dollars = self._usd("4")
+        little = {"usd": dollars, "reserve_usd": dollars, "jobs": Decimal(self.random.randrange(1, 9))}
         more = little.get(quota.measure, Decimal(self.random.randrange(100_000)))
         limit = self.random.choice((used + more, used + more, used + 2 * more, used or more, used / 2 or more))
-        return max(limit, ZERO).quantize(DIGIT if quota.measure == "usd" else Decimal(1))
+        return max(limit, ZERO).quantize(DIGIT if quota.measure in ("usd", "reserve_usd") else Decimal(1))
 
     def _change_limit(self) -> Step | None:
         if not self.model.quotas:
             return None
         quota = self.random.choice(list(self.model.quotas.values()))
-        is_hard = quota.is_hard ^ (self.random.random() < 0.2)
+        is_hard = quota.is_hard ^ (self.random.random() < 0.2) or quota.risk is not None
         return ChangeLimit(quota.name, self._amount(quota), is_hard, self.random.random() < 0.5)
 
     def _change_quota(self) -> Step | None:
-        if not self.model.quotas:
+        quotas = [quota for quota in self.model.quotas.values() if quota.risk is None]
+        if not quotas:
             return None
-        quota = self._counting(self.random.choice(list(self.model.quotas.values())))
+        quota = self._counting(self.random.choice(quotas))
         return ChangeQuota(replace(quota, model=self.random.choice((quota.model, "", *self.world.models))))
 
     def _remove_quota(self) -> Step | None:

@@ -42,8 +42,8 @@ ZERO = Decimal(0)
 
 Bug = Callable[[Any], None]
 BUGS: dict[str, Bug] = {}  # where money is decided
-STORED: dict[str, tuple[int, Bug]] = {}  # where it is counted and written
-_agrees: dict[int, bool] = {}  # schedules that were run without a bug
+STORED: dict[str, tuple[int, Bug, bool]] = {}  # where it is counted and written
+_agrees: dict[tuple[int, bool], bool] = {}  # schedules that were run without a bug
 
 
 def bug(plant: Bug) -> Bug:
@@ -52,11 +52,11 @@ def bug(plant: Bug) -> Bug:
     return plant
 
 
-def stored(first: int) -> Callable[[Bug], Bug]:
+def stored(first: int, *, has_reserves: bool = False) -> Callable[[Bug], Bug]:
     """Registers a bug of what is stored, with the first schedule to try."""
 
     def register(plant: Bug) -> Bug:
-        STORED[plant.__name__] = (first, plant)
+        STORED[plant.__name__] = (first, plant, has_reserves)
         return plant
 
     return register
@@ -479,6 +479,89 @@ def a_release_is_not_written_into_the_book(patch):
     patch.setattr(million.Memory, "append", forgetful)
 
 
+# --- Reserves ---------------------------------------------------------------------------------------------------------
+def _other_ways(patch: Any, change: Callable[[Any, Any], Any]) -> None:
+    """Calls are held in the ways that this makes of the right ones and of what is likely."""
+    ways_to_hold = grants.ways_to_hold
+
+    def ways(bound, likely, of):
+        found = ways_to_hold(bound, likely, of)
+        return change(found, likely) if len(found) > 1 else found
+
+    patch.setattr(grants, "ways_to_hold", ways)
+
+
+@bug
+def what_is_beyond_the_likely_is_held_nowhere(patch):
+    _other_ways(patch, lambda found, likely: (replace(found[-1], usd=likely.usd), found[-1]))
+
+
+@bug
+def the_bound_is_held_though_the_reserve_has_room(patch):
+    _other_ways(patch, lambda found, likely: found[::-1])
+
+
+@bug
+def a_reserve_takes_any_risk(patch):
+    ways_to_hold = grants.ways_to_hold
+
+    def ways(bound, likely, of):
+        return ways_to_hold(bound, likely and replace(likely, risk=ZERO), of)
+
+    patch.setattr(grants, "ways_to_hold", ways)
+
+
+@bug
+def only_the_first_reserve_holds(patch):
+    held = grants._held
+
+    def first(way, binding):
+        reserves = [pair for pair in binding if pair[0].is_reserve]
+        return held(way, [pair for pair in binding if pair not in reserves[1:]])
+
+    patch.setattr(grants, "_held", first)
+
+
+@bug
+def a_quota_counts_what_the_reserve_pays(patch):
+    actual = settlements.actual
+    patch.setattr(settlements, "actual", lambda usd, tokens, reserve_usd=ZERO: actual(usd, tokens))
+
+
+@bug
+def a_reserve_pays_what_is_above_the_bound(patch):
+    def paid(total, bound, likely):
+        return ZERO if likely is None else max(total - likely, ZERO)
+
+    patch.setattr(settlements, "paid_by_reserve", paid)
+
+
+@bug
+def the_tiers_limit_on_a_project_is_relieved(patch):
+    patch.setattr(limits, "is_relieved", lambda measure, scope, quota_id: measure == "usd" and scope != "organization")
+
+
+@stored(12, has_reserves=True)
+def a_quota_that_is_counted_counts_what_the_reserve_paid(patch):
+    patch.setattr(counting, "is_relieved", lambda measure, scope, quota_id: False)
+
+
+@stored(0, has_reserves=True)
+def what_is_likely_is_not_kept(patch):
+    patch.setattr(storage, "_RESERVE", storage._RESERVE.replace("reserved_at, likely_usd\n", "reserved_at, NULL\n"))
+
+
+@stored(0, has_reserves=True)
+def what_a_reserve_paid_is_not_written(patch):
+    at, usage_row = storage._USAGE_COLUMNS.index("reserve_usd"), storage._usage_row
+
+    def row(*given):
+        made = usage_row(*given)
+        return (*made[:at], ZERO, *made[at + 1 :])
+
+    patch.setattr(storage, "_usage_row", row)
+
+
 # --- What is counted and stored ---------------------------------------------------------------------------------------
 @stored(19)
 def a_quota_binds_one_instant_past_its_expiry(patch):
@@ -582,27 +665,27 @@ def test_many_schedules_see_a_bug(name, monkeypatch):
 @pytest.mark.parametrize("name", STORED)
 @pytest.mark.django_db
 def test_the_stored_simulation_sees_a_bug(name, monkeypatch):
-    first, plant = STORED[name]
+    first, plant, has_reserves = STORED[name]
     for seed in range(first, first + SCHEDULES):
-        if _seen(seed, plant, monkeypatch):
+        if _seen(schedule(seed, STEPS, has_reserves=has_reserves), plant, monkeypatch):
             return
     pytest.fail(f"{SCHEDULES} schedules from {first} on did not see that {name.replace('_', ' ')}")
 
 
-def _seen(seed, plant, monkeypatch):
+def _seen(plan, plant, monkeypatch):
     """Whether a schedule disagrees with the bug, and agrees without it."""
-    plan = schedule(seed, STEPS)
+    one = (plan.seed, plan.has_reserves)
     with monkeypatch.context() as patch:
         plant(patch)
         told = _disagreement(plan, patch)
     if told is None:
         return False
-    if seed not in _agrees:
+    if one not in _agrees:
         with monkeypatch.context() as patch:
-            _agrees[seed] = _disagreement(plan, patch) is None
-    if _agrees[seed]:
+            _agrees[one] = _disagreement(plan, patch) is None
+    if _agrees[one]:
         print(told.partition("organizations {")[0])
-    return _agrees[seed]
+    return _agrees[one]
 
 
 def _disagreement(plan, patch):

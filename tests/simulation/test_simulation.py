@@ -26,6 +26,14 @@ def test_the_product_does_what_the_model_says(seed, monkeypatch, record_property
     record_property("seconds", time.perf_counter() - began)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.django_db
+def test_the_product_does_what_the_model_says_with_reserves(seed, monkeypatch):
+    run(schedule(seed, STEPS, has_reserves=True), monkeypatch)
+
+
 def test_a_seed_gives_the_same_schedule_each_time():
     assert schedule(7, 60) == schedule(7, 60)
+    assert schedule(7, 60, has_reserves=True) == schedule(7, 60, has_reserves=True)
     assert schedule(7).steps != schedule(8).steps

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 
 from billing.models import Measure, Price, WindowKind
+from billing.models.budgets import LEAST_RISK, MOST_RISK
 
 
 class InstantField(forms.DateTimeField):
@@ -38,17 +39,40 @@ class LimitForm(forms.Form):
         label="Hard", required=False, help_text="A hard limit is never crossed; a soft one is counted and shown."
     )
     expires_at = InstantField(label="Expires, UTC", help_text="Empty: until it is ended.")
+    risk = forms.DecimalField(
+        label="Risk",
+        required=False,
+        min_value=LEAST_RISK,
+        max_value=MOST_RISK,
+        max_digits=5,
+        decimal_places=4,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        help_text="Of a reserve: the share of calls that may come to more than quotas hold for them; 0.01 is one in a "
+        "hundred. Empty for all else.",
+    )
+
+    def __init__(self, *args: Any, may_be_reserve: bool = False, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if not may_be_reserve:
+            del self.fields["risk"]
 
 
 class NewQuotaForm(LimitForm):
-    """What it counts, beside. Whom it binds stands in the address."""
+    """What it counts, beside. Whom it binds stands in the address; the organization alone may have a reserve."""
 
-    field_order = ("measure", "model", "window", "limit", "is_hard", "starts_at", "expires_at")
+    field_order = ("measure", "model", "window", "limit", "risk", "is_hard", "starts_at", "expires_at")
 
     measure = forms.ChoiceField(label="Counts", choices=Measure.choices, initial=Measure.USD)
     model = forms.ChoiceField(label="Model", choices=_models, required=False)
     window = forms.ChoiceField(label="Window", choices=WindowKind.choices, initial=WindowKind.MONTH)
     starts_at = InstantField(label="Starts, UTC", help_text="Empty: at once. A fixed window needs both ends.")
+
+    def __init__(self, *args: Any, may_be_reserve: bool = False, **kwargs: Any):
+        super().__init__(*args, may_be_reserve=may_be_reserve, **kwargs)
+        if not may_be_reserve:
+            measure = self.fields["measure"]
+            assert isinstance(measure, forms.ChoiceField)
+            measure.choices = [choice for choice in Measure.choices if choice[0] != Measure.RESERVE]
 
 
 class AskForm(forms.Form):

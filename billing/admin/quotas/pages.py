@@ -22,15 +22,17 @@ from accounts.admin.base import ReadOnlyAdmin
 from accounts.audit import who
 from accounts.errors import DomainError
 from accounts.models import ApiKey, Membership, Organization, User
-from billing.admin.money import amount_column, in_words
+from billing.admin.money import amount_column, dollars, in_words, share
 from billing.admin.quotas.forms import AskForm, DecisionForm, LimitForm, NewQuotaForm
 from billing.admin.quotas.tree import SORTS, cells_of, tree_of
 from billing.clock import database_now
-from billing.models import Quota, QuotaRequest, RequestStatus, Scope, WindowKind
+from billing.limits import BudgetState
+from billing.models import Measure, Quota, QuotaRequest, RequestStatus, Scope, WindowKind
 from billing.outlook.histories import outlooks
 from billing.quotas import asking, changes, rights
 from billing.quotas.preview import Preview, last_month, preview
 from billing.quotas.standing import states
+from billing.reserves import experience
 
 OUTCOMES = {
     "never": "refused when submitted",
@@ -117,7 +119,7 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
         quota = _blank(request, organization)
         if not rights.may_manage(_person(request), quota):
             raise PermissionDenied
-        form = NewQuotaForm(request.POST or None)
+        form = NewQuotaForm(request.POST or None, may_be_reserve=quota.scope == Scope.ORGANIZATION)
         tried = Tried()
         if request.method == "POST" and form.is_valid():
             for name, value in form.cleaned_data.items():
@@ -139,9 +141,12 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
             "limit": f"{quota.limit.normalize():f}",
             "is_hard": quota.is_hard,
             "expires_at": _to_the_minute(quota),
+            "risk": quota.risk and f"{quota.risk.normalize():f}",
         }
         act = request.POST.get("act", "")
-        form = LimitForm(request.POST if act in {"save", "preview"} else None, initial=initial)
+        is_reserve = quota.measure == Measure.RESERVE
+        posted = request.POST if act in {"save", "preview"} else None
+        form = LimitForm(posted, initial=initial, may_be_reserve=is_reserve)
         ask = AskForm(request.POST if act == "ask" else None)
         tried = Tried()
         if act in {"save", "preview", "end"} and not may_manage:
@@ -170,6 +175,7 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
             "organization": organization,
             "quota": quota,
             "cells": cells_of(quota, state, ahead) if state and ahead else None,
+            "reserve": _experience(quota, state) if is_reserve and state else "",
             "form": form if may_manage else None,
             "ask": ask if may_ask and state else None,
             "asked": _lines(request, rights.visible_requests(person).filter(quota=quota)[:50]),
@@ -236,6 +242,20 @@ def _organization(request: HttpRequest, organization_id: UUID) -> Organization:
 def _to_the_minute(quota: Quota) -> datetime | None:
     """When a quota ends, as the form shows it, so that what nobody touches is not changed."""
     return quota.expires_at and quota.expires_at.replace(second=0, microsecond=0)
+
+
+def _experience(quota: Quota, state: BudgetState) -> str:
+    """What became of the calls that a reserve took part in, beside the risk that it states."""
+    found = experience(quota.organization_id, state.limit.counted)
+    if not found.calls:
+        return "No call has needed it in this window: quotas had room for all that calls might come to."
+    plural = "call was" if found.calls == 1 else "calls were"
+    stated = (100 * (quota.risk or Decimal(0))).normalize()
+    return (
+        f"{found.calls:,} {plural} held at the likely cost in this window and settled; {found.beyond:,} of them "
+        f"({share(found.beyond, found.calls)}) came to more, where {stated:f} % is stated. "
+        f"The reserve paid {dollars(found.paid_usd)} for that."
+    )
 
 
 def _uuid(text: str | None) -> UUID:

@@ -94,7 +94,9 @@ def cells_of(quota: Quota, state: BudgetState, found: Outlook) -> dict[str, Any]
     limit = state.limit
     raised = limit.amount - quota.limit
     return {
-        "counts": quota.get_measure_display() + (f" of {quota.model}" if quota.model else ""),
+        "counts": quota.get_measure_display()
+        + (f" of {quota.model}" if quota.model else "")
+        + (f", risk {(quota.risk * 100).normalize():f} %" if quota.risk else ""),
         "window": WINDOWS[WindowKind(quota.window)],
         "is_hard": quota.is_hard,
         "raised": in_words(quota.measure, raised) if raised else "",
@@ -225,6 +227,7 @@ class _Writer:
         own = [
             f"{node.name}’s {in_words(q.measure, s.limit.amount)} {WINDOWS[WindowKind(q.window)]}"
             for q, s, _ in node.quotas
+            if not s.limit.is_reserve
         ]
         below = own[:2] or bound_by
         for child in node.children:

@@ -18,6 +18,7 @@ from accounts.api.management import Body
 from accounts.models import ApiKey, Membership, Organization, User
 from billing.clock import database_now
 from billing.models import Measure, Quota, Scope, WindowKind
+from billing.models.budgets import LEAST_RISK, MOST_RISK
 from billing.periods import Window, month_of
 
 # The fields of a quota that name its owner, which are one field here.
@@ -37,6 +38,23 @@ class LimitField(AmountField):
             raise
 
 
+class RiskField(serializers.DecimalField):
+    """A share of calls, as "0.01"."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(max_digits=5, decimal_places=4, min_value=LEAST_RISK, max_value=MOST_RISK, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+RISK_HELP: Final = (
+    "Of a reserve alone: the share of calls that may come to more than the quotas below the organization hold for them."
+)
+
+
 class QuotaBodySerializer(Body):
     """A new quota."""
 
@@ -53,6 +71,7 @@ class QuotaBodySerializer(Body):
     is_hard = FlagField(default=True, help_text="A hard limit is never crossed; a soft one is counted and shown.")
     starts_at = InstantField(default=None, allow_null=True, help_text="Binds from then on. Null: at once.")
     expires_at = InstantField(default=None, allow_null=True, help_text="Binds until then. Null: until it is removed.")
+    risk = RiskField(default=None, allow_null=True, help_text=RISK_HELP)
 
 
 class QuotaPatchSerializer(Body):
@@ -61,6 +80,7 @@ class QuotaPatchSerializer(Body):
     limit = LimitField(required=False, help_text="A limit below what is spent and held stops new calls only.")
     is_hard = FlagField(required=False)
     expires_at = InstantField(required=False, allow_null=True)
+    risk = RiskField(required=False, allow_null=True, help_text=RISK_HELP)
 
 
 class PreviewBodySerializer(QuotaBodySerializer):
@@ -135,6 +155,7 @@ def quota_of(body: dict[str, Any], organization: Organization, person: User) -> 
         is_hard=body["is_hard"],
         starts_at=body["starts_at"],
         expires_at=body["expires_at"],
+        risk=body["risk"],
     )
     owner_id = body.get("owner_id")
     if scope in OWNER_FIELDS:

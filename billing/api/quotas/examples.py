@@ -38,6 +38,7 @@ QUOTA: dict[str, Any] = {
     "forecast": FORECAST,
     "starts_at": None,
     "expires_at": None,
+    "risk": None,
     "created_at": "2024-09-02T08:00:00Z",
 }
 REQUEST: dict[str, Any] = {

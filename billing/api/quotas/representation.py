@@ -34,6 +34,9 @@ class QuotaSerializer(serializers.Serializer):
     forecast = ForecastSerializer(allow_null=True, help_text="Null where it is not in force.")
     starts_at = serializers.DateTimeField(allow_null=True)
     expires_at = serializers.DateTimeField(allow_null=True)
+    risk = serializers.CharField(
+        allow_null=True, help_text="Of a reserve: the share of calls that may come to more than was held for them."
+    )
     created_at = serializers.DateTimeField()
 
 
@@ -120,6 +123,7 @@ def quota_as_sent(quota: Quota, state: BudgetState | None, found: Outlook | None
         "forecast": found and forecast_as_sent(found, Measure(measure)),
         "starts_at": quota.starts_at,
         "expires_at": quota.expires_at,
+        "risk": None if quota.risk is None else f"{quota.risk.normalize():f}",
         "created_at": quota.created_at,
     }
 
