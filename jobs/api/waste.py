@@ -1,6 +1,7 @@
 """`GET /waste`: what a project's month bought nothing for, and what to do about it."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -140,7 +141,8 @@ class WasteView(ProjectView):
                 "useful_usd": told.useful_usd,
                 "corrections_usd": told.corrections_usd,
                 "categories": [self._line(line, report) for line in told.lines],
-                "switches": report.switches,
+                # As the report keeps them, amounts are texts.
+                "switches": [{**switch, "usd": Decimal(switch["usd"])} for switch in report.switches],
             }
         ).data
 

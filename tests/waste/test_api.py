@@ -49,6 +49,23 @@ def test_the_report(client, month: Month):
     assert client.get(by_name["long"]["jobs_url"]).json()["data"] == []
 
 
+def test_which_model_would_do_instead(client, month: Month):
+    for model in ("o1-preview", "o1-mini") * 20:
+        month.paid(model)
+    # While it is made, and as it is kept.
+    for told in (report(client), report(client)):
+        (line,) = (each for each in told["categories"] if each["category"] == "dear_model")
+        (switch,) = told["switches"]
+        assert switch == {
+            "model": "o1-preview",
+            "instead": "o1-mini",
+            "because": "used alike",
+            "calls": 20,
+            "usd": line["usd"],
+        }
+        assert D(switch["usd"]) == 20 * (D("0.09") - D("0.018"))
+
+
 def test_an_empty_month_and_one_to_come(client, month: Month):
     told = report(client, month="2025-01")
     assert (told["ledger_usd"], told["wasted_usd"], told["calls"]) == ("0.00", "0.00", 0)
