@@ -110,6 +110,12 @@ def _spend(parser: ArgumentParser) -> None:
     _period(parser)
 
 
+def _waste(parser: ArgumentParser) -> None:
+    parser.add_argument("--month", metavar="MONTH", help="a UTC month, like 2026-10; default: this one")
+    parser.add_argument("--project", metavar="ID", help="another project that the key may see; default: its own")
+    parser.add_argument("--csv", action="store_true", help="the report as CSV")
+
+
 def _limits(parser: ArgumentParser) -> None:
     parser.add_argument("--rates", action="store_true", help="the rate limits of each model instead")
 
@@ -232,6 +238,14 @@ _SPEND_EXAMPLES = """examples:
   bursar spend --group-by project,model --json | jq .total.cost.total_usd
 
 Days are UTC; --to is exclusive. Without dates, this month."""
+_WASTE_EXAMPLES = """examples:
+  bursar waste
+  bursar waste --month 2026-10 --project 0192428f-0000-7000-8000-000000000001
+  bursar waste --month 2026-10 --json | jq '.categories[] | [.category, .usd]'
+  bursar waste --month 2026-10 --csv > waste.csv
+
+A dollar is in one category at most, so that wasted, useful and corrections are what was spent. What a cheaper model
+would have saved is an upper estimate: whether its answers are as good, only people can say."""
 _LIMITS_EXAMPLES = """examples:
   bursar limits
   bursar limits --rates"""
@@ -286,6 +300,7 @@ COMMANDS = {
     "cancel": Command("cancel", "cancel jobs", _cancel, _CANCEL_EXAMPLES),
     "attempts": Command("attempts", "list the calls that were made for a job", _attempts, _ATTEMPTS_EXAMPLES),
     "spend": Command("spend", "what was spent, by day, project, model ...", _spend, _SPEND_EXAMPLES),
+    "waste": Command("waste", "what of a month bought nothing, and what to do", _waste, _WASTE_EXAMPLES),
     "limits": Command("limits", "what limits the project, and how full it stands", _limits, _LIMITS_EXAMPLES),
     "quotas": Command("quotas", "list, set and delete quotas", _quotas, _QUOTAS_EXAMPLES),
     "models": Command("models", "what can be called, and what it costs", _models, _MODELS_EXAMPLES),
