@@ -20,10 +20,12 @@ from billing.arrays import array
 from jobs.batches import erasing
 from jobs.batches.states import BATCH_ACTIVE
 from jobs.comparisons import erasing as comparison_erasing
+from jobs.comparisons.states import ComparisonStatus
 from jobs.errors import NotErasable
-from jobs.models import Job, JobContent
+from jobs.models import Comparison, Job, JobContent
 
 SUBJECT = "job_content"
+SUBJECT_OF_COMPARISONS = "comparison_content"
 # Of a project that keeps nothing: how long an answer waits to be fetched, and how long it may be fetched once more by
 # whoever lost it on the way.
 UNFETCHED = timedelta(hours=1)
@@ -71,6 +73,50 @@ def erase(job: Job, *, by: Who, reason: str = "") -> Job:
     elif job.content_erased_at is None:
         raise NotErasable
     return job
+
+
+@transaction.atomic
+def erase_comparison(comparison: Comparison, *, by: Who, reason: str = "") -> Comparison:
+    """The comparison, whose content is gone and that of its jobs; erasing it again changes nothing.
+
+    Raises NotErasable while it has not ended, or a call of it is in doubt: all of it goes, or nothing.
+    """
+    # Locked first, so that two who erase it at once never wait for each other's jobs.
+    rows = Comparison.objects.select_for_update(of=("self",)).select_related("project").defer("content")
+    locked = rows.get(pk=comparison.pk)
+    jobs = Job.objects.filter(comparison_run__comparison=locked)
+    _check_ended(locked, jobs.filter(finished_at__isnull=True).first())
+    erased_jobs = _erase(list(jobs.values_list("pk", flat=True)))
+    erased = comparison_erasing.erase([locked.pk])
+    comparison.refresh_from_db()
+    if erased or erased_jobs:
+        audit.record(
+            AuditAction.DELETED,
+            SUBJECT_OF_COMPARISONS,
+            comparison.pk,
+            by=by,
+            organization_id=locked.project.organization_id,
+            name=str(comparison),
+            after={"content_erased_at": comparison.content_erased_at, "jobs": erased_jobs},
+            reason=reason,
+        )
+    return comparison
+
+
+def _check_ended(comparison: Comparison, open_job: Job | None) -> None:
+    """Raises NotErasable where what the comparison asks is still needed, with the way out."""
+    if comparison.status == ComparisonStatus.CANCELLING:
+        raise NotErasable("The comparison is being cancelled. Erase it when the calls that are under way have ended.")
+    if not comparison.has_ended:
+        raise NotErasable(
+            "The comparison still runs: what it asks is still needed. Cancel it first "
+            f"(POST /api/v1/comparisons/{comparison.pk}/cancel), or wait for its end."
+        )
+    if open_job is not None:
+        raise NotErasable(
+            f"The outcome of the comparison's job {open_job.pk} is not known yet, so what it asks is still needed. "
+            "Erase it when that is decided: in the admin, or by the project's policy."
+        )
 
 
 def note_fetched(job: Job) -> None:

@@ -5,6 +5,7 @@ from django.urls import path
 from jobs.api.calibration import CalibrationView
 from jobs.api.comparisons.views import (
     ComparisonCancellationView,
+    ComparisonErasureView,
     ComparisonFileView,
     ComparisonRunsView,
     ComparisonsView,
@@ -27,6 +28,7 @@ urlpatterns = [
     path("comparisons", ComparisonsView.as_view(), name="comparisons"),
     path("comparisons/<uuid:comparison_id>", ComparisonView.as_view(), name="comparison"),
     path("comparisons/<uuid:comparison_id>/cancel", ComparisonCancellationView.as_view(), name="comparison-cancel"),
+    path("comparisons/<uuid:comparison_id>/erase", ComparisonErasureView.as_view(), name="comparison-erasure"),
     path("comparisons/<uuid:comparison_id>/runs", ComparisonRunsView.as_view(), name="comparison-runs"),
     path("comparisons/<uuid:comparison_id>/runs.csv", ComparisonFileView.as_view(), name="comparison-file"),
     path("models", ModelsView.as_view(), name="models"),

@@ -32,8 +32,8 @@ from billing.models import Alert, AlertSettings, Quota, SpendRollup, WebhookDeli
 from billing.money import usd
 from billing.quotas import asking
 from config.admin import HasPages
-from jobs.models import Batch, Breaker, Doubt, Job, JobContent
-from tests.admin.conftest import make_batch, make_job, sign_in
+from jobs.models import Batch, Breaker, Comparison, Doubt, Job, JobContent
+from tests.admin.conftest import make_batch, make_comparison, make_job, sign_in
 
 # What a superuser may do to rows on the pages of each model; each is recorded by `accounts.admin.audited`, or by the
 # service that the page calls.
@@ -69,7 +69,7 @@ ACTIONS = {
     "billing.WebhookDelivery": "replay",
     "billing.WebhookEndpoint": "test enable disable rotate",
     "jobs.Batch": "cancel_chosen",
-    "jobs.Comparison": "cancel_chosen",
+    "jobs.Comparison": "cancel_chosen erase_content",
     "jobs.Breaker": "try_now",
     "jobs.Doubt": "look_up_now presume_spent release run_again",
     "jobs.Job": "cancel_queued erase_content",
@@ -343,6 +343,20 @@ def test_erased_content(admin, finished):
     assert entry().after.keys() == {"content_erased_at"}
     with one_entry("deleted", "job_content", count=0):
         act(admin, Job, "erase_content", finished.job)
+
+
+def test_erased_comparisons(admin, finished, project):
+    comparison = make_comparison(project, finished.job, status="completed", finished_at=timezone.now())
+    runs = make_comparison(project)
+    with one_entry("deleted", "comparison_content") as entry:
+        act(admin, Comparison, "erase_content", comparison, runs)
+    assert entry().subject_id == str(comparison.pk)
+    assert (entry().after.keys(), entry().after["jobs"]) == ({"content_erased_at", "jobs"}, 1)
+    assert not JobContent.objects.filter(job=finished.job).exists()
+    runs.refresh_from_db()
+    assert runs.content is not None
+    with one_entry("deleted", "comparison_content", count=0):
+        act(admin, Comparison, "erase_content", comparison, runs)
 
 
 def test_cancelled_batches(admin, project):

@@ -33,6 +33,7 @@ def test_every_operation_has_a_name_a_tag_an_example_and_its_problems(schema):
         "cancelComparison", "cancelJob",
         "changeKey", "changeMember", "changeOrganization", "changeProject", "changeQuota", "changeWebhook",
         "createComparison", "createKey", "createProject", "createQuota", "createTeam", "createWebhook", "deleteWebhook",
+        "eraseComparisonContent",
         "eraseJobContent", "estimateJob", "exportComparisonRuns", "exportSpend", "getCalibration", "getComparison",
         "getExpectations",
         "getJob", "getKey", "getLimits", "getMember", "getOrganization", "getProject", "getQuota", "getQuotaRequest",

@@ -30,6 +30,7 @@ ROUTES = {
     "api/v1/comparisons": ["GET", "POST"],
     "api/v1/comparisons/<uuid:comparison_id>": ["GET"],
     "api/v1/comparisons/<uuid:comparison_id>/cancel": ["POST"],
+    "api/v1/comparisons/<uuid:comparison_id>/erase": ["POST"],
     "api/v1/comparisons/<uuid:comparison_id>/runs": ["GET"],
     "api/v1/comparisons/<uuid:comparison_id>/runs.csv": ["GET"],
     "api/v1/models": ["GET"],

@@ -1,4 +1,6 @@
-"""Comparisons: the list, and pages that only show; one that runs can be cancelled, and a new one started."""
+"""Comparisons: the list, and pages that only show. One that runs can be cancelled, what one asked erased once it has
+ended, and a new one started.
+"""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,6 +30,8 @@ from jobs.comparisons.outcomes import Progress, progress_of
 from jobs.comparisons.requests import Wanted
 from jobs.comparisons.results import results_of
 from jobs.comparisons.states import ComparisonStatus
+from jobs.erasure import erase_comparison
+from jobs.errors import NotErasable
 from jobs.models import Comparison
 
 BADGES = {
@@ -39,6 +43,8 @@ BADGES = {
 TEMPLATES = "admin/comparisons/"
 # A longer list of keys is no help to anybody.
 MOST_KEYS = 500
+# Each may have a thousand jobs.
+MOST_ERASED_AT_ONCE = 100
 
 
 @admin.register(Comparison)
@@ -47,10 +53,11 @@ class ComparisonAdmin(ReadOnlyAdmin):
     sees = Capability.SEE
     acts = {
         "cancel": Act("jobs.change_comparison", Capability.SUBMIT),
+        "erase": Act("jobs.delete_jobcontent", Capability.MANAGE_PROJECTS),
         "start": Act("jobs.add_comparison", Capability.SUBMIT),
         "see_content": Act("jobs.view_jobcontent", Capability.SEE_CONTENT),
     }
-    actions = ("cancel_chosen",)
+    actions = ("cancel_chosen", "erase_content")
     change_list_template = f"{TEMPLATES}change_list.html"
     list_display = (
         "title",
@@ -77,6 +84,10 @@ class ComparisonAdmin(ReadOnlyAdmin):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Cancelling is for whoever may submit; the page itself gives no other change to anybody."""
         return self.may(request, "cancel")
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Erasing is for whoever may say how long the project keeps content."""
+        return self.may(request, "erase")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Comparison]:
         found: QuerySet[Comparison] = super().get_queryset(request)
@@ -132,6 +143,23 @@ class ComparisonAdmin(ReadOnlyAdmin):
         others = queryset.count() - cancelled
         kept = f" {others} had ended, or are about to." if others > 0 else ""
         self.message_user(request, f"{cancelled} cancelled.{kept}", messages.SUCCESS if cancelled else messages.WARNING)
+
+    @admin.action(description="Erase prompts and answers, at once and for good", permissions=["erase"])
+    def erase_content(self, request: HttpRequest, queryset: QuerySet[Comparison]) -> None:
+        """Erases the content of those of the chosen that have ended, and of their jobs; their books stay."""
+        held, by = queryset.filter(content_erased_at__isnull=True), audit.who(request)
+        erased = 0
+        for comparison in held.filter(finished_at__isnull=False).order_by("pk")[:MOST_ERASED_AT_ONCE]:
+            try:
+                erase_comparison(comparison, by=by)
+            except NotErasable:
+                continue  # a call of it is in doubt
+            self.log_change(request, comparison, "Content erased.")
+            erased += 1
+        left = held.count()
+        why = f"they run, have a call in doubt, or are more than {MOST_ERASED_AT_ONCE}"
+        kept = f" {left} are left: {why}. Cancel what runs." if left else ""
+        self.message_user(request, f"{erased} erased.{kept}", messages.SUCCESS if erased else messages.WARNING)
 
     # --- One of them --------------------------------------------------------------------------------------------------
     def change_view(

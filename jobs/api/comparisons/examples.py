@@ -145,3 +145,32 @@ COMPLETED_COMPARISON: dict[str, Any] = RUNNING_COMPARISON | {
 }
 RUNNING = OpenApiExample("Running", value=RUNNING_COMPARISON, response_only=True, status_codes=["202"])
 COMPLETED = OpenApiExample("Completed", value=COMPLETED_COMPARISON, response_only=True, status_codes=["200"])
+ERASED = OpenApiExample(
+    "Its books stay",
+    value=RUNNING_COMPARISON
+    | {
+        "status": "completed",
+        "spent_usd": "0.1203",
+        "progress": {"runs": 4, "ended": 4, "not_run": 0},
+        "finished_at": "2024-09-30T12:00:14Z",
+        "content_erased_at": "2024-10-30T12:00:20Z",
+    },
+    response_only=True,
+    status_codes=["200"],
+)
+NOT_ERASABLE = OpenApiExample(
+    "It still runs",
+    value={
+        "type": "urn:bursar:problem:not_erasable",
+        "title": "Not erasable",
+        "status": 409,
+        "detail": "The comparison still runs: what it asks is still needed. Cancel it first "
+        f"(POST /api/v1/comparisons/{COMPARISON_ID}/cancel), or wait for its end.",
+        "instance": f"/api/v1/comparisons/{COMPARISON_ID}/erase",
+        "code": "not_erasable",
+        "request_id": "req_0b7c6f3a5d8e4c1f9a2b3c4d5e6f7a8b",
+    },
+    response_only=True,
+    status_codes=["409"],
+    media_type="application/problem+json",
+)

@@ -1,4 +1,4 @@
-"""Comparisons over HTTP: make, list, look at, take the runs, cancel."""
+"""Comparisons over HTTP: make, list, look at, take the runs, cancel, erase."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import audit
 from accounts.api.management import NumberedPageQuery, PageQuery, address_of_next, answer_rows, rows_from
 from accounts.api.once import IDEMPOTENCY_KEY, answer_once, location, replayed, text_of
 from accounts.idempotency import Answer
@@ -113,6 +114,26 @@ class ComparisonCancellationView(ProjectView):
     def post(self, request: Request, comparison_id: UUID) -> Response:
         """The comparison, cancelled or about to be. Raises ComparisonNotCancellable."""
         return Response(_summary(steps.cancel(comparison_of(self, comparison_id))))
+
+
+class ComparisonErasureView(ProjectView):
+    @extend_schema(
+        operation_id="eraseComparisonContent",
+        summary="Erase what a comparison asked and was answered",
+        description="At once and for good, of a comparison that has ended: prompts, wordings and parameters, and "
+        "prompt and answer of each of its jobs. Names, models, figures and costs stay, and so does every entry of the "
+        "books. One that runs is refused: cancel it first. So is one with a job whose call is in doubt, until that is "
+        "decided: all of it goes, or nothing. Erasing again changes nothing, so no Idempotency-Key is needed. What the "
+        "provider keeps is not Bursar's to erase.",
+        tags=TAGS,
+        request=None,
+        responses={200: ComparisonSummarySerializer, **problems(404, 409)},
+        examples=[examples.ERASED, examples.NOT_ERASABLE],
+    )
+    def post(self, request: Request, comparison_id: UUID) -> Response:
+        """The comparison without its content. Raises NotErasable."""
+        comparison = erasure.erase_comparison(comparison_of(self, comparison_id), by=audit.who(request))
+        return Response(_summary(comparison))
 
 
 class ComparisonRunsView(ProjectView):
