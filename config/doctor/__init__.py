@@ -26,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "redis": valkey.server,
     "celery": work.messages,
     "processes": work.processes,
+    "learning": work.learning,
     "provider": provider.access,
     "catalogue": provider.catalogue,
     "people": work.people,

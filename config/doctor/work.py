@@ -1,6 +1,7 @@
-"""Celery's settings, the processes that should run, and the people who are told when something is wrong."""
+"""Celery's settings, the processes that should run, what they leave undone, and the people who are told of it."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import celery
 from celery import current_app
@@ -11,11 +12,14 @@ from billing.clock import database_now
 from config import health
 from config.celery import unfit
 from config.doctor.findings import Finding, fail, ok, warn
+from config.metrics.learning import MOST_COUNTED, backlog
 from jobs import workers
 
 OLDEST_CELERY = (5, 6, 3)
 # It dies when the broker restarts (docs/decisions/0002).
 BROKEN_CELERY = (5, 7, 0)
+# The learner comes every five seconds, and takes thousands of jobs each time.
+LEARNT_WITHIN = timedelta(minutes=5)
 
 
 def messages() -> Iterator[Finding]:
@@ -47,6 +51,21 @@ def processes() -> Iterator[Finding]:
     now = database_now()
     for worker in workers.alive(now):
         yield ok(f"{worker.name} holds up to {worker.slots} calls")
+
+
+def learning() -> Iterator[Finding]:
+    """Whether answered jobs are learnt of soon."""
+    found = backlog(database_now())
+    if found.age < LEARNT_WITHIN:
+        yield ok(f"answered jobs are learnt of ({found.jobs:,} wait)")
+        return
+    count = f"{found.jobs:,}" if found.jobs < MOST_COUNTED else f"{MOST_COUNTED:,} or more"
+    yield warn(
+        f"nothing is learnt of answered jobs: waiting are {count}, the first for {found.age // timedelta(minutes=1):,} "
+        "minutes; what is expected of calls grows old",
+        f"{REMEDIES['batches']} for `jobs.tasks.learn`; nothing is lost, and while `manage.py relearn` runs this is as "
+        "it should be",
+    )
 
 
 def people() -> Iterator[Finding]:

@@ -3,8 +3,8 @@
 They are computed from PostgreSQL when they are asked for, so that none is lost with a process and any web process can
 be asked. Sums over all organizations: no names, and models and scopes for labels.
 
-`spending` reads the rollups, `queues`, `processes` and `provider` what is so now, `calls` counts what ended; a family
-of figures is one function in `SOURCES` that yields `Family`.
+`spending` reads the rollups, `queues`, `processes`, `provider` and `learning` what is so now, `calls` counts what
+ended; a family of figures is one function in `SOURCES` that yields `Family`.
 """
 
 import hmac
@@ -19,7 +19,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.remembered import remembered
 from config.errors import Problem, answer
-from config.metrics import calls, processes, provider, queues, refusals, spending
+from config.metrics import calls, learning, processes, provider, queues, refusals, spending
 from config.metrics.text import Family, written
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ SOURCES: tuple[Source, ...] = (
     processes.parts,
     calls.families,
     provider.families,
+    learning.families,
     refusals.families,
 )
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
@@ -16,7 +17,8 @@ from config.celery import REQUIRED
 from config.doctor import Level, deployment, postgresql, provider, valkey, work
 from config.simulator.running import RunningSimulator
 from jobs import limiter, workers
-from jobs.models import LanguageModel
+from jobs.models import Job, LanguageModel, Unlearnt
+from tests.admin.conftest import finish_job
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +127,22 @@ def test_processes_that_are_missing_are_found(well):
     limiter.connection().delete(*(f"bursar:alive:{part}" for part in alive.Part))
     workers.forget("calls@test")
     assert [found.partition(":")[0] for found in troubles(work.processes)] == ["dispatch", "beat", "batches", "calls"]
+
+
+def test_answered_jobs_that_nobody_learns_of_are_found(well, alice, monkeypatch):
+    jobs = [finish_job(alice.project, alice.owner).job for _ in range(2)]
+    Unlearnt.objects.bulk_create(Unlearnt(job=job) for job in jobs)
+    assert troubles(work.learning) == []
+    soon = database_now() - work.LEARNT_WITHIN + timedelta(minutes=1)
+    Job.objects.filter(pk=jobs[0].pk).update(finished_at=soon)
+    assert troubles(work.learning) == []
+    Job.objects.filter(pk=jobs[0].pk).update(finished_at=soon - timedelta(minutes=1))
+    (found,) = work.learning()
+    assert found.level is Level.WARN
+    assert "waiting are 2, the first for 5 minutes" in found.found
+    assert "worker -Q batches" in found.remedy
+    monkeypatch.setattr(work, "MOST_COUNTED", 2)
+    assert "2 or more" in troubles(work.learning)[0]
 
 
 def test_an_unsettled_celery_is_found(well, monkeypatch):

@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from billing.models import Quota
 from config import alive, metrics, refusals
-from config.metrics import calls, processes
+from config.metrics import calls, learning, processes
 from config.metrics.text import Family, Kind, Sample, histogram, written
 from jobs import dispatch, limiter
-from jobs.models import Attempt, Job
+from jobs.learning import folding
+from jobs.models import Attempt, Job, Unlearnt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "grafana"
 
@@ -118,6 +119,27 @@ def test_jobs_in_line_are_told_with_what_they_wait_for(path, slots):
     told = scraped()
     assert told['bursar_queue_depth{waiting_on="capacity"}'] == 2
     assert told['bursar_queue_age_seconds{waiting_on="capacity"}'] > 250
+
+
+def test_answered_jobs_that_wait_to_be_learnt_of_are_told_with_the_age_of_the_first(answered, path, monkeypatch):
+    assert scraped()["bursar_jobs_unlearnt"] == 1
+    Job.objects.filter(pk=answered.pk).update(finished_at=timezone.now() - timedelta(hours=1))
+    path.submit()
+    path.run()
+    told = scraped()
+    assert told["bursar_jobs_unlearnt"] == 2
+    assert 3500 < told["bursar_jobs_unlearnt_age_seconds"] < 4000
+    monkeypatch.setattr(learning, "MOST_COUNTED", 1)
+    assert scraped()["bursar_jobs_unlearnt"] == 1
+    assert folding.learn() == 2
+    told = scraped()
+    assert (told["bursar_jobs_unlearnt"], told["bursar_jobs_unlearnt_age_seconds"]) == (0, 0)
+
+
+def test_a_job_that_ends_while_it_is_counted_has_waited_for_no_time(answered):
+    Job.objects.update(finished_at=timezone.now() + timedelta(minutes=1))
+    assert Unlearnt.objects.count() == 1
+    assert scraped()["bursar_jobs_unlearnt_age_seconds"] == 0
 
 
 def test_refusals_are_counted_by_scope():
