@@ -13,15 +13,17 @@ from django.utils import timezone
 from accounts.models import Project, User
 from accounts.provider_accounts import account_of
 from billing.clock import database_now
-from billing.models import Origin, Price, Quota, UsageRecord
+from billing.models import Budget, Origin, Price, Quota, Reservation, UsageRecord
 from billing.money import usd
 from billing.reconciliation import runs
 from jobs import provider_bill
 from jobs.batches import steps
 from jobs.batches.at_provider import holding, looking
 from jobs.credentials import admin_access_of
+from jobs.learning.levels import learnt_for
 from jobs.models import Attempt, Batch, File, Job, ProviderBatch
 from tests.batches.at_provider import (
+    MODEL,
     billed,
     cost_of,
     held,
@@ -30,8 +32,9 @@ from tests.batches.at_provider import (
     names,
     spent,
 )
-from tests.batches.conftest import file_of, request
+from tests.batches.conftest import QUESTION, file_of, request
 from tests.flows.conftest import LONG_AGO
+from tests.learning.traffic import Traffic, lognormal
 
 D = Decimal
 pytestmark = pytest.mark.timeout(300)  # making the database takes long on a busy machine
@@ -80,6 +83,21 @@ def test_every_line_is_held_at_its_bound_before_anything_is_sent(there, simulato
     there.batches.path.run()  # no worker takes them
     assert simulator.counters()["requests"] == 0
     assert set(Attempt.objects.values_list("status", flat=True)) == {"batched"}
+
+
+def test_lines_are_held_as_likely_where_a_reserve_holds_the_rest(there, alice):
+    Traffic(alice, lognormal, QUESTION, seed=3, model=MODEL).run(300)
+    learnt_for.forget()
+    organization = alice.organization
+    Quota.objects.create(
+        organization=organization, scope="organization", measure="reserve_usd", limit=D(10), risk=D("0.01")
+    )
+    quota = Quota.objects.create(organization=organization, project=alice.project, limit=D("0.03"))
+    there.batches.validate(lines(5, max_completion_tokens=16_000))  # 0.0048 USD of answers each, at half the price
+    steps.work(20)
+    likely = Reservation.objects.filter(status="open").values_list("likely_usd", flat=True)
+    assert len(likely) == 5
+    assert sum(likely) == Budget.objects.get(quota=quota).held < D("0.015")
 
 
 def test_jobs_that_run_there_take_no_slot(there, slots):

@@ -244,6 +244,17 @@ def test_quotas_are_set_changed_and_deleted(managing, alice):
     assert not Quota.objects.exists()
 
 
+def test_a_reserve_is_set_with_its_risk(managing):
+    of = ("--scope", "organization", "--measure", "reserve_usd")
+    assert "says its risk" in managing("quotas", "set", *of, "--limit", "50").err
+    made = managing("quotas", "set", *of, "--limit", "50", "--risk", "0.01")
+    assert made.code == 0, made.err
+    assert "month, risk 0.01" in made.out
+    assert managing("quotas", "set", *of, "--risk", "0.05").code == 0
+    assert Quota.objects.get().risk == Decimal("0.05")
+    assert "50.00 USD" in managing("limits").out
+
+
 @pytest.mark.parametrize("form", ["csv", "focus", "parquet"])
 def test_export_is_the_file_of_the_api(shell, finished, form):
     file = shell.folder / "spend"

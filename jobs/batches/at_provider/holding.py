@@ -183,17 +183,17 @@ def _wanted(
     bound = submission.check(key, asked, now)
     entry = catalogue.find(asked.prompt.model)
     assert entry is not None, "it was checked"
+    price = terms_of(prices.batch)
     claim = Claim(
         reference=uuid7(),
         # By the price that it is settled at; what was checked may be a second old.
-        amount_usd=bound_usd(
-            input_tokens=bound.input_tokens, output_tokens=bound.output_tokens, price=terms_of(prices.batch)
-        ),
+        amount_usd=bound_usd(input_tokens=bound.input_tokens, output_tokens=bound.output_tokens, price=price),
         input_tokens=bound.input_tokens,
         output_tokens=bound.output_tokens,
         owner=owner_of(key, entry.model.name),
         service_tier=ServiceTier.BATCH,
         price=prices.batch,
+        likely=submission.likely_to_cost(key.project, asked, bound, price),
     )
     return Wanted(line, asked, bound, claim)
 
