@@ -95,17 +95,22 @@ def grant(claims: Sequence[Claim], limits: Mapping[Owner, Sequence[Limit]], acco
     """
     grants = Grants()
     before = [account.held for account in accounts.values()]
-    bound = {owner: [(limit, accounts[limit.key]) for limit in binding] for owner, binding in limits.items()}
-    hard = {account.budget_id for binding in bound.values() for limit, account in binding if limit.is_hard}
+    bound = {
+        owner: [(limit, accounts[limit.key], limit.is_relieved) for limit in binding]
+        for owner, binding in limits.items()
+    }
+    hard = {account.budget_id for binding in bound.values() for limit, account, _ in binding if limit.is_hard}
     for claim in claims:
         binding = bound[claim.owner]
         ways = ways_to_hold(claim.amounts, claim.likely, limits[claim.owner])
-        way = next((way for way in ways if _first_full(way, binding) is None), None)
-        if way is None:
+        for way in ways:
+            wanted = _wanted(way, binding)
+            if _first_full(wanted, binding) is None:
+                likely_usd = claim.amount_usd - way.reserve_usd if way.reserve_usd else None
+                grants.granted.append(Granted(claim, likely_usd, _held(wanted, binding)))
+                break
+        else:
             grants.refusals.append(_refusal(claim, ways, binding))
-            continue
-        likely_usd = claim.amount_usd - way.reserve_usd if way.reserve_usd else None
-        grants.granted.append(Granted(claim, likely_usd, _held(way, binding)))
     grants.raises = [
         Raise(account.budget_id, account.held - held, account.budget_id in hard)
         for account, held in zip(accounts.values(), before, strict=True)
@@ -143,18 +148,26 @@ def fits(amount: Decimal, limit: Limit, account: Account) -> bool:
     return not limit.is_hard or account.spent + account.held + amount <= account.limit
 
 
-_Binding = Sequence[tuple[Limit, Account]]
+# Each limit, the account of it, and whether a reserve relieves it.
+_Binding = Sequence[tuple[Limit, Account, bool]]
 
 
-def _first_full(way: Amounts, binding: _Binding) -> tuple[Limit, Account] | None:
-    return next((pair for pair in binding if not fits(pair[0].counts(way), *pair)), None)
+def _wanted(way: Amounts, binding: _Binding) -> list[Decimal]:
+    """What a call wants of each limit."""
+    return [way.counted(limit.measure, is_relieved=is_relieved) for limit, _, is_relieved in binding]
 
 
-def _held(way: Amounts, binding: _Binding) -> dict[UUID, Decimal]:
+def _first_full(wanted: Sequence[Decimal], binding: _Binding) -> tuple[Limit, Account] | None:
+    for amount, (limit, account, _) in zip(wanted, binding, strict=True):
+        if not fits(amount, limit, account):
+            return limit, account
+    return None
+
+
+def _held(wanted: Sequence[Decimal], binding: _Binding) -> dict[UUID, Decimal]:
     """Raises the accounts of a call; returns what is held on each. A reserve that is not needed holds nothing."""
     holds = {}
-    for limit, account in binding:
-        amount = limit.counts(way)
+    for amount, (limit, account, _) in zip(wanted, binding, strict=True):
         if amount or not limit.is_reserve:
             account.held += amount
             holds[account.budget_id] = amount
@@ -162,9 +175,9 @@ def _held(way: Amounts, binding: _Binding) -> dict[UUID, Decimal]:
 
 
 def _refusal(claim: Claim, ways: Sequence[Amounts], binding: _Binding) -> Refusal:
-    full = _first_full(ways[-1], binding)
+    full = _first_full(_wanted(ways[-1], binding), binding)
     assert full is not None, "only of what was refused"
     limit, account = full
-    rooms = [(each, each.amount - own.spent) for each, own in binding]
+    rooms = [(each, each.amount - own.spent) for each, own, _ in binding]
     is_final = account.spent + limit.counts(ways[-1]) > limit.amount and first_short(ways, rooms) is not None
     return Refusal(claim, BudgetState(limit, account.spent, account.held), is_final)

@@ -37,7 +37,8 @@ _RESERVATION = (
 _RECORD = (
     *("id", "reservation_id", "organization_id", "project_id", "team_id", "member_id", "api_key_id", "model"),
     *("snapshot", "service_tier", "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens"),
-    *("price_id", "input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million"),
+    *("cache_write_tokens", "price_id"),
+    *("input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million", "cache_write_usd_per_million"),
     *("input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd"),
     *("is_empty", "is_overrun", "window_start", "dispatched_at", "booked_at", "recorded_at"),
 )
@@ -136,7 +137,7 @@ def _record_row(call: PastCall, settled: Settlement) -> tuple[Any, ...]:
     return (
         *(row.id, row.id, row.organization_id, row.project_id, row.team_id, row.member_id, row.api_key_id, row.model),
         *(call.snapshot, row.service_tier, tokens.input, tokens.cached_input, tokens.output, tokens.reasoning),
-        *(row.price_id, terms.input, terms.cached_input, terms.output),
+        *(tokens.cache_write, row.price_id, terms.input, terms.cached_input, terms.output, terms.cache_write),
         *(cost.input_usd, cost.cached_input_usd, cost.output_usd, cost.reasoning_usd, settled.total_usd),
         *(call.is_empty, settled.is_overrun, month_of(settled.booked_at).start),
         *(row.reserved_at, settled.booked_at, call.resolved_at),

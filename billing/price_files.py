@@ -1,7 +1,8 @@
 """Price files: prices as CSV or JSON, read with every fault named, and written again. Touches no clock or database.
 
 A CSV file has the header `model,service_tier,input_usd_per_million,cached_input_usd_per_million,output_usd_per_million,
-effective_from,source` in any order; a JSON file is a list of objects with these names. UTF-8 both.
+effective_from,source` in any order, and `cache_write_usd_per_million` where a price has one; a JSON file is a list of
+objects with these names. UTF-8 both.
 """
 
 import csv
@@ -21,7 +22,10 @@ from billing.money import usd
 from billing.pricing import PriceTerms
 
 FIGURES = ("input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million")
-COLUMNS = ("model", "service_tier", *FIGURES, "effective_from", "source")
+# Few prices have one; a file without the column says that writing to the cache costs what input costs.
+CACHE_WRITE = "cache_write_usd_per_million"
+REQUIRED = ("model", "service_tier", *FIGURES, "effective_from", "source")
+COLUMNS = (*REQUIRED, CACHE_WRITE)
 MAX_BYTES = 1024 * 1024
 MAX_ROWS = 5_000
 MAX_MODEL = 100
@@ -118,7 +122,7 @@ def write_csv(rows: Iterable[PriceRow]) -> str:
         (
             (
                 *(row.model, row.service_tier, row.terms.input, row.terms.cached_input, row.terms.output),
-                *(row.effective_from, row.source),
+                *(row.effective_from, row.source, "" if row.terms.cache_write is None else row.terms.cache_write),
             )
             for row in rows
         ),
@@ -201,7 +205,7 @@ def _header_faults(line: int, header: list[str]) -> list[Fault]:
         return [Fault(line, "", "its columns are separated by semicolons or tabs; separate them by commas")]
     unknown = [name for name in dict.fromkeys(header) if name not in COLUMNS]
     return [
-        *(Fault(line, name, "the header lacks this column; add it") for name in COLUMNS if name not in header),
+        *(Fault(line, name, "the header lacks this column; add it") for name in REQUIRED if name not in header),
         *(
             Fault(line, _shown(name), f"is no column of a price file; they are {', '.join(COLUMNS)}")
             for name in unknown
@@ -275,6 +279,7 @@ def _row(line: int, record: Record) -> tuple[PriceRow | None, list[Fault]]:
     """The price that a record says; None where it says none, and then why."""
     texts, faults = _texts(line, record)
     given, cached, output = (_told(_figure, line, name, texts, faults) for name in FIGURES)
+    write = _told(_figure, line, CACHE_WRITE, texts, faults) if texts.get(CACHE_WRITE) else None
     model = _told(_sound(model_fault), line, "model", texts, faults)
     tier = _told(_sound(_tier_fault), line, "service_tier", texts, faults)
     source = _told(_sound(source_fault), line, "source", texts, faults)
@@ -286,7 +291,8 @@ def _row(line: int, record: Record) -> tuple[PriceRow | None, list[Fault]]:
         return None, faults
     if given is None or cached is None or output is None:
         return None, faults
-    return PriceRow(model, tier, PriceTerms(given, cached, output), day, source, line), faults
+    terms = PriceTerms(given, cached, output, None if write == given else write)
+    return PriceRow(model, tier, terms, day, source, line), faults
 
 
 def _texts(line: int, record: Record) -> tuple[dict[str, str], list[Fault]]:

@@ -57,16 +57,15 @@ class Step:
 
     @property
     def compared(self) -> list[tuple[Decimal | None, Decimal, Decimal | None]]:
-        """Input, cached input and output: what it was, what it is in the file, the difference in per cent.
+        """Input, cached input, output, input to the cache: what it was, is in the file, the difference in per cent.
 
         Compared with the row that it replaces, else with the one that it comes after.
         """
         old = terms_of(self.before) if self.before else self.predecessor.terms if self.predecessor else None
         new = self.row.terms
         if old is None:
-            return [(None, figure, None) for figure in (new.input, new.cached_input, new.output)]
-        pairs = ((old.input, new.input), (old.cached_input, new.cached_input), (old.output, new.output))
-        return [(was, becomes, percent(was, becomes)) for was, becomes in pairs]
+            return [(None, figure, None) for figure in _all(new)]
+        return [(was, becomes, percent(was, becomes)) for was, becomes in zip(_all(old), _all(new), strict=True)]
 
     @property
     def note(self) -> str:
@@ -190,8 +189,12 @@ def _key(step: Step) -> str:
 
 
 def _amounts(terms: PriceTerms) -> list[str]:
-    """Input, cached input and output, in US dollars per million tokens."""
-    return [usd(terms.input), usd(terms.cached_input), usd(terms.output)]
+    """Input, cached input, output and input to the cache, in US dollars per million tokens."""
+    return [usd(figure) for figure in _all(terms)]
+
+
+def _all(terms: PriceTerms) -> tuple[Decimal, ...]:
+    return terms.input, terms.cached_input, terms.output, terms.written
 
 
 def row_of(price: Price) -> PriceRow:
@@ -290,11 +293,12 @@ def _latest_terms() -> date | None:
 
 _CALLS = f"""
     SELECT asked.place, count(*)
-    FROM unnest(%s::int[], %s::text[], %s::text[], %s::date[], %s::date[], %s::numeric[], %s::numeric[], %s::numeric[])
-        AS asked (place, model, service_tier, since, until, input, cached_input, output)
+    FROM unnest(%s::int[], %s::text[], %s::text[], %s::date[], %s::date[], %s::numeric[], %s::numeric[], %s::numeric[],
+        %s::numeric[]) AS asked (place, model, service_tier, since, until, input, cached_input, output, written)
     JOIN {Price._meta.db_table} price ON price.model = asked.model AND price.service_tier = asked.service_tier
-        AND (price.input_usd_per_million, price.cached_input_usd_per_million, price.output_usd_per_million)
-            <> (asked.input, asked.cached_input, asked.output)
+        AND (price.input_usd_per_million, price.cached_input_usd_per_million, price.output_usd_per_million,
+            COALESCE(price.cache_write_usd_per_million, price.input_usd_per_million))
+            <> (asked.input, asked.cached_input, asked.output, asked.written)
     JOIN {Reservation._meta.db_table} reservation ON reservation.price_id = price.id
         AND reservation.status <> 'released'
     JOIN {Organization._meta.db_table} organization ON organization.id = reservation.organization_id
@@ -317,6 +321,7 @@ def _calls(asked: Mapping[int, Step]) -> dict[int, int]:
         [row.terms.input for row in rows],
         [row.terms.cached_input for row in rows],
         [row.terms.output for row in rows],
+        [row.terms.written for row in rows],
     ]
     with connection.cursor() as cursor:
         cursor.execute(_CALLS, values)
@@ -331,6 +336,7 @@ def _price_of(row: PriceRow) -> Price:
         input_usd_per_million=row.terms.input,
         cached_input_usd_per_million=row.terms.cached_input,
         output_usd_per_million=row.terms.output,
+        cache_write_usd_per_million=row.terms.cache_write,
         effective_from=row.effective_from,
         source=row.source,
     )
@@ -356,7 +362,8 @@ def _note(actor: User, steps: Sequence[Step], prices: Sequence[Price], origin: s
 
 
 def _figures(terms: PriceTerms) -> str:
-    return f"input {usd(terms.input)}, cached input {usd(terms.cached_input)}, output {usd(terms.output)}"
+    told = f"input {usd(terms.input)}, cached input {usd(terms.cached_input)}, output {usd(terms.output)}"
+    return told if terms.cache_write is None else f"{told}, input to the cache {usd(terms.cache_write)}"
 
 
 def _said(row: PriceRow) -> list[str]:

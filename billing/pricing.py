@@ -10,16 +10,25 @@ MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class PriceTerms:
-    """US dollars per million tokens."""
+    """US dollars per million tokens. `cache_write`: None where writing to the cache costs what input costs."""
 
     input: Decimal
     cached_input: Decimal
     output: Decimal
+    cache_write: Decimal | None = None
+
+    @property
+    def written(self) -> Decimal:
+        """What input costs that is written to the cache (from gpt-5.6 on 1.25 times the input: OpenAI's guide to prompt
+        caching, 2026-07)."""
+        return self.input if self.cache_write is None else self.cache_write
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Tokens of one call as the provider counts them: cached is part of input, reasoning is part of output.
+
+    `cache_write`: the part of the input that was not read from the cache, and was written to it.
 
     Raises ValueError where a part exceeds its whole or a count is negative: such a bill is not to be believed.
     """
@@ -28,10 +37,16 @@ class Tokens:
     cached_input: int
     output: int
     reasoning: int
+    cache_write: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.cached_input <= self.input:
             raise ValueError(f"cached tokens ({self.cached_input}) do not lie within the input tokens ({self.input})")
+        if not 0 <= self.cache_write <= self.input - self.cached_input:
+            raise ValueError(
+                f"tokens written to the cache ({self.cache_write}) do not lie within the input tokens ({self.input}) "
+                f"that were not read from it ({self.cached_input})"
+            )
         if not 0 <= self.reasoning <= self.output:
             raise ValueError(f"reasoning tokens ({self.reasoning}) do not lie within the output tokens ({self.output})")
 
@@ -40,7 +55,7 @@ class Tokens:
 class Cost:
     """US dollars of one call, split so that the parts add up.
 
-    Uncached input, cached input, visible output, reasoning.
+    Uncached input (with what is written to the cache), cached input, visible output, reasoning.
     """
 
     input_usd: Decimal
@@ -60,8 +75,9 @@ def cost(tokens: Tokens, price: PriceTerms) -> Cost:
     Reasoning is billed as output (OpenAI pricing page, 2024-09 and later).
     """
     with localcontext(EXACT):
+        read = tokens.input - tokens.cached_input - tokens.cache_write
         return Cost(
-            input_usd=(tokens.input - tokens.cached_input) * price.input / MILLION,
+            input_usd=(read * price.input + tokens.cache_write * price.written) / MILLION,
             cached_input_usd=tokens.cached_input * price.cached_input / MILLION,
             output_usd=(tokens.output - tokens.reasoning) * price.output / MILLION,
             reasoning_usd=tokens.reasoning * price.output / MILLION,
@@ -71,8 +87,8 @@ def cost(tokens: Tokens, price: PriceTerms) -> Cost:
 def bound_usd(*, input_tokens: int, output_tokens: int, price: PriceTerms) -> Decimal:
     """The most that a call with at most so many tokens can cost.
 
-    Every input token at the dearer of the two input prices.
+    Every input token at the dearest of the input prices.
     """
     with localcontext(EXACT):
-        dearest_input = max(price.input, price.cached_input)
+        dearest_input = max(price.input, price.cached_input, price.written)
         return (input_tokens * dearest_input + output_tokens * price.output) / MILLION

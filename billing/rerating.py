@@ -84,6 +84,7 @@ class Amounts:
     cached_input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
     actual_usd: Decimal = ZERO
 
     def add(self, other: "Amounts", times: int = 1) -> None:
@@ -93,7 +94,13 @@ class Amounts:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(self.input_tokens, self.cached_input_tokens, self.output_tokens, self.reasoning_tokens)
+        return Tokens(
+            self.input_tokens,
+            self.cached_input_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.cache_write_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)

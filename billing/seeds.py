@@ -5,8 +5,8 @@ US dollars per million tokens, as strings, so that no float ever touches them: i
 price of None means that the provider gave no discount, so that cached input costs what input costs.
 
 Not said by these rows, because a price has no field for it: from gpt-5.4 on a prompt of more than 272,000 tokens costs
-twice the input and half as much again for output (the catalogue's windows keep prompts below that), from gpt-5.6 on
-writing to the cache costs 1.25 times the input, and regional processing costs a tenth more.
+twice the input and half as much again for output (the catalogue's windows keep prompts below that), and regional
+processing costs a tenth more.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from datetime import date
 from decimal import Decimal
 
 from django.apps.registry import Apps
+from django.db.models import F
 
 TUTORIAL = "OpenAI o1 API tutorial, September 2024"
 DOCS = "OpenAI documentation, pricing, 2026-07"
@@ -158,6 +159,9 @@ SINCE_GPT_5_6: list[Price] = [
     ("gpt-6.2-astra", date(2026, 11, 17), "8", "0.4", "40", GPT_6_2),
     ("gpt-6.2-sol", date(2026, 11, 17), "2", "0.1", "10", GPT_6_2),
 ]
+# What input costs that is written to the cache, by what input costs (OpenAI's guide to prompt caching, 2026-07: from
+# the family of gpt-5.6 on; without a fee before).
+CACHE_WRITE = Decimal("1.25")
 FACTORS = {STANDARD: Decimal(1), BATCH: Decimal("0.5"), FLEX: Decimal("0.5"), PRIORITY: Decimal(2)}
 
 
@@ -170,6 +174,7 @@ class PriceSeed:
     cached_input: Decimal
     output: Decimal
     source: str
+    cache_write: Decimal | None = None
 
 
 def prices() -> list[PriceSeed]:
@@ -192,6 +197,7 @@ def prices() -> list[PriceSeed]:
             source
             if tier == STANDARD
             else f"{source}; {tier} at {factor} of the standard price (OpenAI documentation, 2026-07)",
+            Decimal(given) * factor * CACHE_WRITE,
         )
         for model, since, given, cached, output, source in SINCE_GPT_5_6
         for tier, factor in FACTORS.items()
@@ -202,6 +208,8 @@ def prices() -> list[PriceSeed]:
 def seed(apps: Apps) -> None:
     """Add the rows that are missing. One of the same model, tier and day stays as it is, as corrected by people."""
     model = apps.get_model("billing", "Price")
+    # Prices of cache writes came later than the first migration that seeds.
+    has_writes = any(field.name == "cache_write_usd_per_million" for field in model._meta.get_fields())
     model.objects.bulk_create(
         [
             model(
@@ -212,8 +220,19 @@ def seed(apps: Apps) -> None:
                 output_usd_per_million=price.output,
                 effective_from=price.effective_from,
                 source=price.source,
+                **({"cache_write_usd_per_million": price.cache_write} if has_writes else {}),
             )
             for price in prices()
         ],
         ignore_conflicts=True,
     )
+
+
+def price_cache_writes(apps: Apps) -> None:
+    """What writing to the cache costs, onto the prices of the models that take a fee for it; also onto used ones.
+
+    Records keep the figures that they were made with.
+    """
+    names = {model for model, *_ in SINCE_GPT_5_6}
+    rows = apps.get_model("billing", "Price").objects.filter(model__in=names, cache_write_usd_per_million__isnull=True)
+    rows.update(cache_write_usd_per_million=F("input_usd_per_million") * CACHE_WRITE)

@@ -68,7 +68,7 @@ _ORGANIZATIONS = "SELECT reference, organization_id FROM billing_reservation WHE
 _RESERVATIONS = """
     SELECT reservation.id, reference, status, is_in_doubt, amount_usd, organization_id, project_id, team_id, member_id,
         api_key_id, reservation.model, reservation.service_tier, price_id, reserved_at, input_usd_per_million,
-        cached_input_usd_per_million, output_usd_per_million, likely_usd
+        cached_input_usd_per_million, output_usd_per_million, cache_write_usd_per_million, likely_usd
     FROM billing_reservation reservation JOIN billing_price price ON price.id = price_id
     WHERE reference = ANY(%s::uuid[])
 """
@@ -87,6 +87,7 @@ _USAGE_COLUMNS = (
     *("id", "reservation_id", "organization_id", "project_id", "team_id", "member_id", "api_key_id", "model"),
     *("snapshot", "service_tier", *SUMMED_TOKENS),
     *("price_id", "input_usd_per_million", "cached_input_usd_per_million", "output_usd_per_million"),
+    "cache_write_usd_per_million",
     *("input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd"),
     *("reserve_usd", "is_empty", "is_overrun", "window_start", "dispatched_at", "booked_at", "recorded_at"),
 )
@@ -95,9 +96,9 @@ _RECORD = (
     f"WITH written AS (INSERT INTO billing_usagerecord ({', '.join(_USAGE_COLUMNS)}) "  # noqa: S608
     "SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[], %s::uuid[], "
     "%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], "
-    "%s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], "
-    "%s::numeric[], %s::numeric[], %s::boolean[], %s::boolean[], %s::timestamptz[], %s::timestamptz[], "
-    "%s::timestamptz[], %s::timestamptz[]) RETURNING *), "
+    "%s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], "
+    "%s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::boolean[], %s::boolean[], "
+    "%s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[]) RETURNING *), "
     f"{rollups.adding('written')} SELECT"
 )
 
@@ -165,7 +166,7 @@ def reservations(references: Sequence[UUID]) -> dict[UUID, Reserved]:
             holds[reservation_id].append(hold)
     found = {}
     for row in rows:
-        fields = (*row[:-4], PriceTerms(*row[-4:-1]), tuple(holds[row[0]]), row[-1])
+        fields = (*row[:-5], PriceTerms(*row[-5:-1]), tuple(holds[row[0]]), row[-1])
         found[row[1]] = Reserved(*fields)
     return found
 
@@ -255,7 +256,7 @@ def _usage_row(settled: Settlement, usage: Usage, now: datetime) -> tuple[Any, .
     return (
         *(uuid7(), row.id, row.organization_id, row.project_id, row.team_id, row.member_id, row.api_key_id, row.model),
         *(usage.snapshot, row.service_tier, tokens.input, tokens.cached_input, tokens.output, tokens.reasoning),
-        *(row.price_id, terms.input, terms.cached_input, terms.output),
+        *(tokens.cache_write, row.price_id, terms.input, terms.cached_input, terms.output, terms.cache_write),
         *(cost.input_usd, cost.cached_input_usd, cost.output_usd, cost.reasoning_usd, settled.total_usd),
         *(settled.reserve_usd, usage.is_empty, settled.is_overrun, month_of(settled.booked_at).start),
         *(row.reserved_at, settled.booked_at, now),

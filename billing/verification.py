@@ -36,7 +36,8 @@ from billing.models.entries import EntryKind
 from billing.models.rollups import TOTALS, Rollup
 from billing.money import usd
 from billing.periods import Window, month_of
-from billing.pricing import PriceTerms, Tokens, cost
+from billing.prices import terms_of
+from billing.pricing import cost
 from billing.settlements import is_another_model, paid_by_reserve, undated
 
 
@@ -178,11 +179,7 @@ def _usage_records(organization: Organization) -> Iterator[Difference]:
     records = UsageRecord.objects.filter(organization=organization).select_related("reservation")
     ordered = records.order_by("recorded_at", "id").prefetch_related("reservation__ledger_entries")
     for record in ordered.iterator(chunk_size=2000):
-        tokens = Tokens(record.input_tokens, record.cached_input_tokens, record.output_tokens, record.reasoning_tokens)
-        terms = PriceTerms(
-            record.input_usd_per_million, record.cached_input_usd_per_million, record.output_usd_per_million
-        )
-        due = cost(tokens, terms).total_usd
+        due = cost(record.tokens, record.terms).total_usd
         if not record.total_usd == due == record.reservation.settled_usd:
             yield Difference(
                 "usage records",
@@ -221,10 +218,8 @@ def _is_of_who_answered(record: UsageRecord) -> bool:
     """Whether another model answered than was asked, and the record is rated at that one's price."""
     if record.price_id == record.reservation.price_id or not is_another_model(record.model, record.snapshot):
         return False
-    terms = (record.input_usd_per_million, record.cached_input_usd_per_million, record.output_usd_per_million)
     price = record.price
-    of_price = (price.input_usd_per_million, price.cached_input_usd_per_million, price.output_usd_per_million)
-    return price.model in (record.snapshot, undated(record.snapshot)) and terms == of_price
+    return price.model in (record.snapshot, undated(record.snapshot)) and record.terms == terms_of(price)
 
 
 def _rollups(organization: Organization) -> Iterator[Difference]:

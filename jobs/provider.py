@@ -290,6 +290,7 @@ def completion(body: Any, *, request_id: str, headers: Mapping[str, str] | None 
             cached_input=count(details_in.get("cached_tokens") or 0),
             output=count(usage["completion_tokens"]),
             reasoning=count(details_out.get("reasoning_tokens") or 0),
+            cache_write=count(details_in.get("cache_write_tokens") or 0),
         ),
         headers=headers or {},
         rest=rest_of(body),

@@ -168,6 +168,7 @@ def read(body: Any, request_id: str, headers: Mapping[str, str]) -> Accepted | E
 
 def _answer(body: Mapping[str, Any], request_id: str, headers: Mapping[str, str]) -> Answer:
     usage, status = body["usage"], body["status"]
+    details_in = usage.get("input_tokens_details") or {}
     message = _said(body.get("output") or [])
     ends_as, error = None, None
     match status:
@@ -193,9 +194,10 @@ def _answer(body: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
         usage=usage,
         tokens=Tokens(
             input=count(usage["input_tokens"]),
-            cached_input=count((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0),
+            cached_input=count(details_in.get("cached_tokens") or 0),
             output=count(usage["output_tokens"]),
             reasoning=count((usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
+            cache_write=count(details_in.get("cache_write_tokens") or 0),
         ),
         headers=headers,
         ends_as=ends_as,
@@ -232,12 +234,18 @@ def _rejection(error: Mapping[str, Any]) -> Rejection:
 
 # --- Usage ------------------------------------------------------------------------------------------------------------
 def tokens_of(usage: Mapping[str, Any] | None) -> dict[str, int]:
-    """Tokens out of a stored usage object of either shape: input, cached, output and reasoning."""
+    """Tokens out of a stored usage object of either shape: input, cached, written to the cache, output, reasoning."""
     usage = usage or {}
     prompt, completion = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
     return {
         "input": usage.get(f"{prompt}_tokens") or 0,
         "cached": (usage.get(f"{prompt}_tokens_details") or {}).get("cached_tokens") or 0,
+        "cache_write": (usage.get(f"{prompt}_tokens_details") or {}).get("cache_write_tokens") or 0,
         "output": usage.get(f"{completion}_tokens") or 0,
         "reasoning": (usage.get(f"{completion}_tokens_details") or {}).get("reasoning_tokens") or 0,
     }
+
+
+def written(tokens: Mapping[str, int]) -> dict[str, int]:
+    """What a usage object says of tokens that were written to the cache; nothing where none were."""
+    return {"cache_write_tokens": tokens["cache_write"]} if tokens["cache_write"] else {}

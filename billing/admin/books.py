@@ -320,6 +320,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                 "fields": (
                     tokens_column("input_tokens"),
                     tokens_column("cached_input_tokens"),
+                    tokens_column("cache_write_tokens"),
                     tokens_column("output_tokens"),
                     tokens_column("reasoning_tokens"),
                     "reasoning_share",
@@ -346,6 +347,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                     "price",
                     usd_column("input_usd_per_million", "input"),
                     usd_column("cached_input_usd_per_million", "cached input"),
+                    usd_column("cache_write_usd_per_million", "input to the cache"),
                     usd_column("output_usd_per_million", "output"),
                 )
             },

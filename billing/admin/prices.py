@@ -91,6 +91,7 @@ class PriceAdmin(WhatIfPage, BursarAdmin):
         usd_column("input_usd_per_million", "input / 1M"),
         usd_column("cached_input_usd_per_million", "cached input / 1M"),
         usd_column("output_usd_per_million", "output / 1M"),
+        usd_column("cache_write_usd_per_million", "to the cache / 1M"),
         "source",
     )
     list_filter = ("service_tier", "effective_from", "model")

@@ -76,6 +76,9 @@ class SpendFiguresSerializer(serializers.Serializer):
     cached_input_tokens = serializers.IntegerField(help_text="Part of the input tokens.")
     output_tokens = serializers.IntegerField()
     reasoning_tokens = serializers.IntegerField(help_text="Part of the output tokens.")
+    cache_write_tokens = serializers.IntegerField(
+        help_text="Part of the input tokens: written to the provider's cache, at a price of its own from gpt-5.6 on."
+    )
     reasoning_share = serializers.CharField(
         allow_null=True, help_text="Reasoning tokens as a part of the output tokens, 0 to 1 with four places."
     )
@@ -138,6 +141,7 @@ _FIGURES = {
     "cached_input_tokens": 0,
     "output_tokens": 1579,
     "reasoning_tokens": 1324,
+    "cache_write_tokens": 0,
     "reasoning_share": "0.8385",
     "cost": {
         "input_usd": "0.00129",

@@ -10,8 +10,9 @@ the tier and the meter, and `x_PriceId` the dated row that was used, by which ro
 
 from billing.exports.columns import Column, Kind
 
-# The four meters of a call, which add up and never overlap: what was cached is taken from the input, what was reasoning
-# from the output. Their unit price times their tokens is their cost, for every call and so for every sum of calls.
+# The meters of a call, which add up and never overlap: what was read from the cache or written to it is taken from the
+# input, what was reasoned from the output. Their unit price times their tokens is their cost, for every call and so for
+# every sum of calls.
 ROWS = """
     SELECT 'Usage' AS category, used.hour AS begin, used.hour + interval '1 hour' AS until, used.month, used.project_id,
         used.team_id, used.member_id, used.api_key_id, used.model, used.service_tier, used.price_id,
@@ -23,16 +24,20 @@ ROWS = """
             record.price_id, record.input_usd_per_million AS input_price,
             record.cached_input_usd_per_million AS cached_price, record.output_usd_per_million AS output_price,
             record.reservation_id IN ({presumed}) AS is_presumed,
-            sum(record.input_tokens - record.cached_input_tokens) AS input, sum(record.cached_input_tokens) AS cached,
+            COALESCE(record.cache_write_usd_per_million, record.input_usd_per_million) AS write_price,
+            sum(record.input_tokens - record.cached_input_tokens - record.cache_write_tokens) AS input,
+            sum(record.cache_write_tokens) AS written, sum(record.cached_input_tokens) AS cached,
             sum(record.output_tokens - record.reasoning_tokens) AS visible, sum(record.reasoning_tokens) AS reasoning,
-            sum(record.input_usd) AS input_usd, sum(record.cached_input_usd) AS cached_usd,
+            sum(record.cached_input_usd) AS cached_usd,
             sum(record.output_usd) AS visible_usd, sum(record.reasoning_usd) AS reasoning_usd
         FROM billing_usagerecord record WHERE {usage_condition}
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
     ) AS used
     JOIN billing_price price ON price.id = used.price_id
     CROSS JOIN LATERAL (VALUES
-        ('input', 'Input Tokens', used.input, used.input_price, used.input_usd),
+        ('input', 'Input Tokens', used.input, used.input_price, used.input * used.input_price * 0.000001),
+        ('cache-write', 'Cache Write Tokens', used.written, used.write_price,
+            used.written * used.write_price * 0.000001),
         ('cached-input', 'Cached Input Tokens', used.cached, used.cached_price, used.cached_usd),
         ('output', 'Visible Output Tokens', used.visible, used.output_price, used.visible_usd),
         ('output-reasoning', 'Reasoning Output Tokens', used.reasoning, used.output_price, used.reasoning_usd)

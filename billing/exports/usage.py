@@ -8,7 +8,8 @@ ROWS = """
         record.team_id, record.member_id, record.api_key_id, record.model, record.snapshot, record.service_tier,
         record.input_tokens, record.cached_input_tokens, record.output_tokens, record.reasoning_tokens,
         record.price_id, record.input_usd_per_million, record.cached_input_usd_per_million,
-        record.output_usd_per_million, record.input_usd, record.cached_input_usd, record.output_usd,
+        record.output_usd_per_million, record.cache_write_tokens, record.cache_write_usd_per_million,
+        record.input_usd, record.cached_input_usd, record.output_usd,
         record.reasoning_usd, record.total_usd, record.is_empty, record.is_overrun,
         record.reservation_id IN ({presumed}) AS is_presumed,
         CASE WHEN record.window_start > date_trunc('month', record.dispatched_at, 'UTC')
@@ -18,7 +19,7 @@ ROWS = """
     WHERE {usage_condition}
     UNION ALL
     SELECT 'adjustment', entry.sequence::text, entry.recorded_at, NULL, entry.project_id, entry.team_id, NULL, NULL,
-        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         entry.spent_change_usd, NULL, NULL, NULL, entry.corrects, entry.reason, NULL
     FROM billing_ledgerentry entry WHERE {entry_condition}
 """
@@ -60,4 +61,6 @@ COLUMNS = (
     Column("is_presumed", Kind.FLAG, "line.is_presumed"),
     Column("corrects_month", Kind.INSTANT, "line.corrects"),
     Column("reason", Kind.TEXT, "line.reason"),
+    Column("cache_write_tokens", Kind.COUNT, "line.cache_write_tokens"),
+    Column("cache_write_usd_per_million", Kind.PRICE, "line.cache_write_usd_per_million"),
 )

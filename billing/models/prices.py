@@ -24,6 +24,9 @@ class Price(models.Model):
         help_text="Equal to the input price where the provider gives no discount."
     )
     output_usd_per_million = UsdPerMillionField(help_text="Reasoning tokens are output tokens and cost the same.")
+    cache_write_usd_per_million = UsdPerMillionField(
+        null=True, blank=True, help_text="Of input that is written to the cache. Empty: what input costs."
+    )
     effective_from = models.DateField()
     source = models.CharField(max_length=300, help_text="Where this price was read.")
 
@@ -36,6 +39,11 @@ class Price(models.Model):
                     input_usd_per_million__gte=0, cached_input_usd_per_million__gte=0, output_usd_per_million__gte=0
                 ),
                 name="price_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cache_write_usd_per_million__isnull=True)
+                | models.Q(cache_write_usd_per_million__gte=0),
+                name="price_of_cache_writes_is_not_negative",
             ),
             models.CheckConstraint(
                 condition=models.Q(cached_input_usd_per_million__lte=models.F("input_usd_per_million")),

@@ -9,7 +9,7 @@ from billing.models.fields import UsdField
 from billing.models.prices import ServiceTier
 
 # The columns of a usage record that are summed, and with those that are counted, all the totals of a rollup.
-SUMMED_TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
+SUMMED_TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens")
 SUMMED = (*SUMMED_TOKENS, "input_usd", "cached_input_usd", "output_usd", "reasoning_usd", "total_usd")
 TOTALS = ("calls", "empty_calls", *SUMMED, "empty_usd")
 
@@ -33,6 +33,7 @@ class Rollup(models.Model):
     cached_input_tokens = models.PositiveBigIntegerField()
     output_tokens = models.PositiveBigIntegerField()
     reasoning_tokens = models.PositiveBigIntegerField()
+    cache_write_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
     input_usd = UsdField()
     cached_input_usd = UsdField()
     output_usd = UsdField()

@@ -12,6 +12,7 @@ from billing.models.budgets import Reservation
 from billing.models.fields import UsdField, UsdPerMillionField
 from billing.models.prices import Price, ServiceTier
 from billing.money import usd
+from billing.pricing import PriceTerms, Tokens
 
 # The UTC day on which the money of a record counts, as indexes and queries write it alike.
 UTC_DAY = Cast(
@@ -37,11 +38,15 @@ class UsageRecord(models.Model):
     cached_input_tokens = models.PositiveBigIntegerField(help_text="Part of the input tokens.")
     output_tokens = models.PositiveBigIntegerField()
     reasoning_tokens = models.PositiveBigIntegerField(help_text="Part of the output tokens, and priced once with them.")
+    cache_write_tokens = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Part of the input tokens: not read from the cache, and written to it."
+    )
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
     input_usd_per_million = UsdPerMillionField()
     cached_input_usd_per_million = UsdPerMillionField()
     output_usd_per_million = UsdPerMillionField()
-    input_usd = UsdField(help_text="Uncached input.")
+    cache_write_usd_per_million = UsdPerMillionField(null=True, blank=True, help_text="Empty: what input costs.")
+    input_usd = UsdField(help_text="Uncached input, with what was written to the cache.")
     cached_input_usd = UsdField()
     output_usd = UsdField(help_text="Visible output.")
     reasoning_usd = UsdField()
@@ -78,6 +83,10 @@ class UsageRecord(models.Model):
                 condition=Q(cached_input_tokens__lte=F("input_tokens")), name="cached_tokens_within_input"
             ),
             models.CheckConstraint(
+                condition=Q(cache_write_tokens__lte=F("input_tokens") - F("cached_input_tokens")),
+                name="written_tokens_within_uncached_input",
+            ),
+            models.CheckConstraint(
                 condition=Q(total_usd=F("input_usd") + F("cached_input_usd") + F("output_usd") + F("reasoning_usd")),
                 name="cost_parts_sum_to_the_total",
             ),
@@ -88,3 +97,23 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}: {usd(self.total_usd)} USD"
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(
+            self.input_tokens,
+            self.cached_input_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.cache_write_tokens,
+        )
+
+    @property
+    def terms(self) -> PriceTerms:
+        """The price that was used."""
+        return PriceTerms(
+            self.input_usd_per_million,
+            self.cached_input_usd_per_million,
+            self.output_usd_per_million,
+            self.cache_write_usd_per_million,
+        )

@@ -39,7 +39,7 @@ def _results(asked: Asked, reach: Reach) -> dict[int, list[dict[str, Any]]]:
         names = _names(row)
         key = (row.start, tuple(names[name] if name in asked.group_by else None for name in GROUPINGS))
         groups.setdefault(key, Counter()).update(
-            {name: row.totals[name] for name in ("calls", "input_tokens", "cached_input_tokens")}
+            {name: row.totals[name] for name in ("calls", "input_tokens", "cached_input_tokens", "cache_write_tokens")}
             | {name: row.totals[name] for name in ("output_tokens", "reasoning_tokens")}
         )
     found: dict[int, list[dict[str, Any]]] = {}
@@ -63,7 +63,7 @@ def _tokens(totals: Counter[str]) -> dict[str, Any]:
         "input_tokens": prompt,
         "input_cached_tokens": cached,
         "input_uncached_tokens": prompt - cached,
-        "input_cache_write_tokens": 0,
+        "input_cache_write_tokens": totals["cache_write_tokens"],
         "input_text_tokens": prompt - cached,
         "input_audio_tokens": 0,
         "output_tokens": totals["output_tokens"],

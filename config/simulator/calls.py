@@ -250,7 +250,7 @@ class Provider:
         questions = [request.question(self.settings.seed, index) for index in range(request.choices)]
         cap = request.cap if request.cap is not None else request.model.max_output
         choices = [answers.answer(question).capped(cap) for question in questions]
-        return Work(choices, _usage(order.prompt_tokens, choices, questions[0].draw()))
+        return Work(choices, _usage(request.model, order.prompt_tokens, choices, questions[0].draw()))
 
     def latency_of(self, spent: Usage) -> float:
         return self._chance.uniform(*self.latency) + self.settings.latency_per_token * spent.completion_tokens
@@ -273,10 +273,12 @@ def _overrides(settings: Settings) -> dict[str, Limits]:
     return overrides
 
 
-def _usage(prompt_tokens: int, choices: Sequence[answers.Answer], draw: int) -> Usage:
+def _usage(model: Model, prompt_tokens: int, choices: Sequence[answers.Answer], draw: int) -> Usage:
+    cached = usage.cached_tokens(prompt_tokens, draw)
     return Usage(
         prompt_tokens=prompt_tokens,
-        cached_tokens=usage.cached_tokens(prompt_tokens, draw),
+        cached_tokens=cached,
+        cache_write_tokens=usage.written_tokens(model, prompt_tokens, cached),
         completion_tokens=sum(choice.completion_tokens for choice in choices),
         reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
     )

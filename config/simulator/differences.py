@@ -113,7 +113,8 @@ def _extra_line(columns: Mapping[str, Any]) -> BillLine:
         client_request_id=None,
     )
     line = replace(line, **columns)
-    tokens = usage.Usage(line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.reasoning_tokens)
+    written = usage.written_tokens(model, line.prompt_tokens, line.cached_tokens)
+    tokens = usage.Usage(line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.reasoning_tokens, written)
     return replace(line, cost_usd=usage.decimal_text(usage.cost_usd(model, line.service_tier, tokens)))
 
 

@@ -53,6 +53,7 @@ class Model:
     streaming: StreamingRule
     efforts: tuple[str, ...]
     tiny_cap: int  # a cap of so few tokens is an error, not an empty answer
+    writes_cache: bool  # what it writes to the cache costs 1.25 times the input, and is told
     long_prompt: bool  # a prompt above 272,000 tokens costs double input and half as much again of output
     prices: Mapping[str, Price]
     batch_price: Price | None  # None: the model is not served in batches
@@ -83,6 +84,7 @@ def _model(row: Mapping[str, Any], traits: Mapping[str, Any], limits: Mapping[st
         streaming=traits["streaming"],
         efforts=tuple(traits["efforts"]),
         tiny_cap=traits["tiny_cap"],
+        writes_cache=traits.get("writes_cache", False),
         long_prompt=row.get("long_prompt", False),
         prices={tier: Price(*map(Decimal, price)) for tier, price in row["prices"].items()},
         batch_price=Price(*map(Decimal, row["batch_price"])) if "batch_price" in row else None,

@@ -94,7 +94,7 @@ def usage_body(spent: Usage) -> dict[str, Any]:
     """The usage object of responses."""
     return {
         "input_tokens": spent.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": spent.cached_tokens},
+        "input_tokens_details": {"cached_tokens": spent.cached_tokens, **spent.written},
         "output_tokens": spent.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": spent.reasoning_tokens},
         "total_tokens": spent.prompt_tokens + spent.completion_tokens,

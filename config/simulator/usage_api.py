@@ -17,10 +17,11 @@ from typing import Any
 from aiohttp import web
 
 from config.simulator import errors, replies
+from config.simulator.bill import BillLine
 from config.simulator.calls import ARRIVAL, PROVIDER
 from config.simulator.differences import Reported
 from config.simulator.models import catalogue
-from config.simulator.usage import BATCH, Usage, cost_parts
+from config.simulator.usage import BATCH, Usage, cost_parts, written_tokens
 
 USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
 PATHS = frozenset({USAGE, COSTS})
@@ -123,7 +124,7 @@ def _usage_result(group: Sequence[Reported], asked: Asked) -> dict[str, Any]:
         "output_tokens": output,
         "input_cached_tokens": cached,
         "input_uncached_tokens": prompt - cached,
-        "input_cache_write_tokens": 0,
+        "input_cache_write_tokens": sum(_spent(one.line).cache_write_tokens for one in group),
         "input_text_tokens": prompt - cached,
         "output_text_tokens": output,
         "input_audio_tokens": 0,
@@ -156,12 +157,16 @@ def _cost_results(found: Sequence[Reported], asked: Asked) -> list[dict[str, Any
 
 def _items(one: Reported) -> list[tuple[str, Decimal, int]]:
     """Line items of one call that are not empty: name, dollars as reported, tokens."""
-    line = one.line
-    spent = Usage(line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.reasoning_tokens)
+    line, spent = one.line, _spent(one.line)
     parts = cost_parts(catalogue()[line.model], line.service_tier, spent)
     tokens = (spent.prompt_tokens - spent.cached_tokens, spent.cached_tokens, spent.completion_tokens)
     items = zip(LINE_ITEMS, (part * one.factor for part in parts), tokens, strict=True)
     return [item for item in items if item[2]]
+
+
+def _spent(line: BillLine) -> Usage:
+    written = written_tokens(catalogue()[line.model], line.prompt_tokens, line.cached_tokens)
+    return Usage(line.prompt_tokens, line.cached_tokens, line.completion_tokens, line.reasoning_tokens, written)
 
 
 # --- The query --------------------------------------------------------------------------------------------------------

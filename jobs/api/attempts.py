@@ -24,6 +24,7 @@ class TokensSerializer(serializers.Serializer):
     cached_input_tokens = serializers.IntegerField(help_text="Part of the input tokens.")
     output_tokens = serializers.IntegerField()
     reasoning_tokens = serializers.IntegerField(help_text="Part of the output tokens.")
+    cache_write_tokens = serializers.IntegerField(help_text="Part of the input tokens: written to the cache.")
 
 
 class AttemptErrorSerializer(serializers.Serializer):

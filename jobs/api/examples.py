@@ -221,6 +221,7 @@ ATTEMPTS = _answer(
                     "cached_input_tokens": 0,
                     "output_tokens": 1279,
                     "reasoning_tokens": 1024,
+                    "cache_write_tokens": 0,
                 },
                 "cost": SUCCEEDED_JOB["cost"],
                 "http_status": 200,
@@ -274,6 +275,7 @@ MODELS = _answer(
                         "input_usd_per_million": "15.00",
                         "cached_input_usd_per_million": "15.00",
                         "output_usd_per_million": "60.00",
+                        "cache_write_usd_per_million": None,
                         "effective_from": "2024-09-12",
                     }
                 },

@@ -19,6 +19,9 @@ class PriceSerializer(serializers.Serializer):
     input_usd_per_million = UsdField()
     cached_input_usd_per_million = UsdField()
     output_usd_per_million = UsdField()
+    cache_write_usd_per_million = UsdField(
+        allow_null=True, help_text="Of input that is written to the cache. Null: what input costs."
+    )
     effective_from = serializers.DateField()
 
 

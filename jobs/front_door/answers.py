@@ -6,7 +6,7 @@ from typing import Any
 from billing.api.contract import CostSerializer
 from jobs.front_door.relayed import Relayed
 from jobs.models import Attempt, Job, JobContent
-from jobs.responses import tokens_of
+from jobs.responses import tokens_of, written
 from jobs.states import AttemptStatus
 from jobs.streams import Delta
 
@@ -130,6 +130,6 @@ def _as_chat(usage: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_tokens": tokens["input"],
         "completion_tokens": tokens["output"],
         "total_tokens": tokens["input"] + tokens["output"],
-        "prompt_tokens_details": {"cached_tokens": tokens["cached"], **_NO_AUDIO},
+        "prompt_tokens_details": {"cached_tokens": tokens["cached"], **written(tokens), **_NO_AUDIO},
         "completion_tokens_details": {"reasoning_tokens": tokens["reasoning"], **_NO_AUDIO, **_NO_PREDICTION},
     }

@@ -14,7 +14,7 @@ from accounts.audit import SERVICE, Who
 from accounts.models import AuditAction, DoubtPolicy, User
 from billing import ledger
 from billing.clock import database_now
-from billing.models import UsageRecord
+from billing.models import Reservation, UsageRecord
 from billing.pricing import Tokens
 from jobs.crash_points import reach
 from jobs.models import Attempt, Doubt, Job
@@ -133,7 +133,10 @@ def _taken(attempt_id: UUID) -> Attempt | None:
 
 def _settle_at_bound(attempt: Attempt, status: DoubtStatus, reason: str, actor: User | None) -> UsageRecord:
     job = attempt.job
-    at_most = Tokens(job.bound_input_tokens, 0, job.bound_output_tokens, 0)
+    # As the bound takes it: what is written to the cache is the dearest input, where it has a price of its own.
+    writes = Reservation.objects.filter(reference=attempt.pk, price__cache_write_usd_per_million__isnull=False).exists()
+    read = job.bound_input_tokens
+    at_most = Tokens(read, 0, job.bound_output_tokens, 0, cache_write=read if writes else 0)
     told = f"{status.label.lower()}: {reason}"[:500]
     usage = ledger.Usage(attempt.pk, at_most, job.model, reason=told, actor_id=actor.pk if actor else None)
     (record,) = ledger.settle_all([usage])

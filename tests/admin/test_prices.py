@@ -16,7 +16,7 @@ from billing import price_imports
 from billing.admin.prices import EXAMPLE
 from billing.clock import database_now
 from billing.models import Price, UsageRecord
-from billing.price_files import COLUMNS, MAX_BYTES, PriceRow, read, write_csv
+from billing.price_files import COLUMNS, MAX_BYTES, REQUIRED, PriceRow, read, write_csv
 from billing.price_imports import stored_rows
 from billing.pricing import PriceTerms
 from tests.admin.conftest import o1_preview, sign_in, spend
@@ -80,7 +80,7 @@ def test_upload_preview_and_apply(admin: Client, superuser: User):
 
 def test_faults_are_shown_and_nothing_is_changed(admin: Client):
     before = Price.objects.count()
-    page = upload(admin, f"{','.join(COLUMNS)}\n<b>,slow,x,1,1,2026-01-01,page\n", "<i>.csv")
+    page = upload(admin, f"{','.join(REQUIRED)}\n<b>,slow,x,1,1,2026-01-01,page\n", "<i>.csv")
     assert "3 places need mending" in page.text
     for text in ("service_tier", "input_usd_per_million", "such as 2.50"):
         assert text in page.text, text

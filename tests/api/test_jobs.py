@@ -357,6 +357,7 @@ def test_attempts_show_each_call_with_its_hold_and_its_bill(client, project):
         "cached_input_tokens": 0,
         "output_tokens": 1279,
         "reasoning_tokens": 1024,
+        "cache_write_tokens": 0,
     }
     assert second["cost"]["total_usd"] == "0.077385"
     assert (second["error"], second["provider_response_id"]) == (None, "chatcmpl-1")

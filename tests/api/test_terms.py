@@ -47,6 +47,7 @@ def test_the_catalogue_comes_with_the_terms_of_the_organization(client):
         "input_usd_per_million": "15.00",
         "cached_input_usd_per_million": "15.00",
         "output_usd_per_million": "60.00",
+        "cache_write_usd_per_million": None,
         "effective_from": "2024-09-12",
     }
     assert (o1["rate_limits"]["requests_per_minute"], o1["rate_limits"]["tokens_per_minute"]) == (500, 30_000_000)
@@ -145,7 +146,7 @@ def test_an_organization_that_never_paid_stands_at_the_free_tier(client, organiz
 # --- Spend ------------------------------------------------------------------------------------------------------------
 FIGURES = {
     "calls", "empty_calls", "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens",
-    "reasoning_share", "cost", "empty_usd",
+    "cache_write_tokens", "reasoning_share", "cost", "empty_usd",
 }  # fmt: skip
 
 

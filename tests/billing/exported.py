@@ -75,10 +75,10 @@ def at(instant: datetime) -> Iterator[None]:
 def prices() -> list[Price]:
     """One model whose price changes in the middle of a month, its batch half price, and another model."""
     rows = [
-        ("o-test", "standard", "15", "7.5", "60", date(2026, 1, 1)),
-        ("o-test", "standard", "3.000001", "1.100003", "12.345678", date(2026, 3, 15)),
-        ("o-test", "batch", "7.5", "3.75", "30", date(2026, 1, 1)),
-        ("o-mini-test", "standard", "0.55", "0.000001", "4.4", date(2026, 1, 1)),
+        ("o-test", "standard", "15", "7.5", "60", date(2026, 1, 1), "18.75"),
+        ("o-test", "standard", "3.000001", "1.100003", "12.345678", date(2026, 3, 15), "3.333333"),
+        ("o-test", "batch", "7.5", "3.75", "30", date(2026, 1, 1), None),
+        ("o-mini-test", "standard", "0.55", "0.000001", "4.4", date(2026, 1, 1), None),
     ]
     return [
         Price.objects.create(
@@ -87,10 +87,11 @@ def prices() -> list[Price]:
             input_usd_per_million=D(into),
             cached_input_usd_per_million=D(cached),
             output_usd_per_million=D(out),
+            cache_write_usd_per_million=write and D(write),
             effective_from=day,
             source="a test",
         )
-        for model, tier, into, cached, out, day in rows
+        for model, tier, into, cached, out, day, write in rows
     ]
 
 
@@ -143,7 +144,8 @@ def _claim(project: Project, call: Call, price: Price, reference: Any) -> Claim:
 
 def _settle(call: Call, reference: Any, price: Price, actor: User) -> None:
     into, cached, out, reasoning = call.tokens
-    tokens = Tokens(max(into, cached), min(into, cached), max(out, reasoning), min(out, reasoning))
+    written = abs(into - cached) // 2 * (reasoning % 2)
+    tokens = Tokens(max(into, cached), min(into, cached), max(out, reasoning), min(out, reasoning), written)
     why = {"reason": "presumed spent: not found", "actor_id": actor.pk} if call.is_presumed else {}
     ledger.settle_all([ledger.Usage(reference, tokens, price.model, **why)])
 

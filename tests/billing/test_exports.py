@@ -87,13 +87,15 @@ def check(row) -> None:
 
 
 def meters(rows) -> None:
-    """The four meters are all tokens of the usage records, each once."""
-    tokens = dict.fromkeys(("input", "cached-input", "output", "output-reasoning"), 0)
+    """The meters are all tokens of the usage records, each once."""
+    tokens = dict.fromkeys(("input", "cache-write", "cached-input", "output", "output-reasoning"), 0)
     for row in rows:
         if row["ChargeCategory"] == "Usage":
             tokens[row["x_TokenType"]] += int(row["ConsumedQuantity"])
     records = list(UsageRecord.objects.all())
-    assert tokens["input"] + tokens["cached-input"] == sum(record.input_tokens for record in records)
+    read = tokens["input"] + tokens["cache-write"]
+    assert read + tokens["cached-input"] == sum(record.input_tokens for record in records)
+    assert tokens["cache-write"] == sum(record.cache_write_tokens for record in records)
     assert tokens["cached-input"] == sum(record.cached_input_tokens for record in records)
     assert tokens["output"] + tokens["output-reasoning"] == sum(record.output_tokens for record in records)
     assert tokens["output-reasoning"] == sum(record.reasoning_tokens for record in records)

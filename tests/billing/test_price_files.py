@@ -19,14 +19,23 @@ from billing import ledger, price_imports
 from billing.clock import database_now
 from billing.errors import UnknownPrice
 from billing.models import Price, Reservation, UsageRecord
-from billing.price_files import COLUMNS, MAX_BYTES, MAX_ROWS, PriceFileFaulty, PriceRow, read, write_csv
+from billing.price_files import (
+    CACHE_WRITE,
+    MAX_BYTES,
+    MAX_ROWS,
+    REQUIRED,
+    PriceFileFaulty,
+    PriceRow,
+    read,
+    write_csv,
+)
 from billing.price_imports import ImportRefused, Outcome, Plan, PreviewOutdated, Step, stored_rows
 from billing.prices import price_on
 from billing.pricing import PriceTerms
 from tests.billing.conftest import Book
 from tests.conftest import SEPTEMBER_2024, make_claim
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(REQUIRED)
 TODAY = datetime.now(UTC).date()
 
 
@@ -49,7 +58,7 @@ def told(content: bytes | str) -> str:
 
 
 def line(**changed: str) -> str:
-    fields = {**dict(zip(COLUMNS, ("o9", "flex", "2", "1", "8", "2026-01-01", "page"), strict=True)), **changed}
+    fields = {**dict(zip(REQUIRED, ("o9", "flex", "2", "1", "8", "2026-01-01", "page"), strict=True)), **changed}
     return ",".join(fields.values())
 
 
@@ -60,11 +69,18 @@ def test_csv_and_json_say_the_same():
     numbers = '[{"model": "o9", "service_tier": "flex", "input_usd_per_million": 2.50, '
     numbers += '"cached_input_usd_per_million": 0.000001, "output_usd_per_million": 8, '
     numbers += '"effective_from": "2026-01-01", "source": "a page, read today"}]'
-    texts = json.dumps([dict(zip(COLUMNS, fields, strict=True))])
+    texts = json.dumps([dict(zip(REQUIRED, fields, strict=True))])
     expected = ("o9", "flex", date(2026, 1, 1)), PriceTerms(Decimal("2.50"), Decimal("0.000001"), Decimal(8))
     for content in (as_csv, as_csv.encode(), numbers, texts, f"\n {texts} \n"):
         (found,) = read(content)
         assert (found.key, found.terms, found.source) == (*expected, "a page, read today")
+
+
+def test_a_price_of_cache_writes_may_be_there_and_is_none_where_it_is_the_inputs():
+    text = "\n".join([f"{HEADER},{CACHE_WRITE}", f"{line()},2.50", f"{line(model='o8')},", f"{line(model='o7')},2.000"])
+    assert [row.terms.cache_write for row in read(text)] == [Decimal("2.50"), None, None]
+    assert [row.terms.written for row in read(text)] == [Decimal("2.50"), Decimal(2), Decimal(2)]
+    assert "2, cache_write_usd_per_million: 'x' is no plain number" in told(f"{HEADER},{CACHE_WRITE}\n{line()},x\n")
 
 
 def test_columns_stand_in_any_order():
@@ -119,7 +135,7 @@ def test_a_fault_names_the_way_out(field, text, way_out):
     content = f"{HEADER}\n{line(**{field: text})}\n"
     assert faults(content) == [(2, field)]
     assert way_out in told(content)
-    as_json = json.dumps([dict(zip(COLUMNS, line(**{field: text}).split(","), strict=True))])
+    as_json = json.dumps([dict(zip(REQUIRED, line(**{field: text}).split(","), strict=True))])
     assert faults(as_json) == [(1, field)]
 
 
@@ -168,7 +184,7 @@ def test_a_price_stands_once_in_a_file():
 
 
 def test_json_lines_are_those_of_the_file():
-    good = json.dumps(dict(zip(COLUMNS, line().split(","), strict=True)), indent=1)
+    good = json.dumps(dict(zip(REQUIRED, line().split(","), strict=True)), indent=1)
     assert [found.line for found in read(f"[\n\n{good}\n]")] == [3]
     assert faults(f"[\n{good},\n{{}}\n]")[0][0] == 2 + len(good.splitlines())
 
@@ -179,10 +195,11 @@ days = st.dates(date(2020, 1, 1), date(2099, 12, 31))
 sources = st.text(st.characters(categories=["L", "N", "P"], include_characters=' ,"'), min_size=1, max_size=300)
 
 
-@given(names, figures, figures, figures, days, sources)
-def test_what_is_written_is_read_again(name, one, other, output, day, source):
+@given(names, figures, figures, figures, st.none() | figures, days, sources)
+def test_what_is_written_is_read_again(name, one, other, output, write, day, source):
     source = f"x{source}".strip()[:300].strip()
-    written = PriceRow(name, "batch", PriceTerms(max(one, other), min(one, other), output), day, source, 2)
+    terms = PriceTerms(max(one, other), min(one, other), output, None if write == max(one, other) else write)
+    written = PriceRow(name, "batch", terms, day, source, 2)
     assert read(write_csv([written])) == [written]
 
 
@@ -220,7 +237,7 @@ def test_a_new_price_ends_where_the_next_begins(db):
         date(2026, 9, 1),
         date(2026, 1, 1),
     )
-    assert step.compared == [(4, 5, 25), (2, 2, 0), (16, 8, -50)]
+    assert step.compared == [(4, 5, 25), (2, 2, 0), (16, 8, -50), (4, 5, 25)]
     first, last = price_imports.preview([row(since=date(2025, 1, 1)), row(since=date(2027, 1, 1))]).steps
     assert (first.predecessor, first.until) == (None, date(2026, 1, 1))
     assert (last.predecessor.effective_from, last.until) == (date(2026, 9, 1), None)
@@ -239,7 +256,7 @@ def test_a_changed_price_is_shown_before_and_after_and_replaced_while_nobody_use
     changed = [row(figures="3 1 16")]
     plan = price_imports.preview(changed)
     assert plan.counts[Outcome.CHANGED] == 1
-    assert only(plan).compared == [(4, 3, -25), (0, 1, None), (16, 16, 0)]
+    assert only(plan).compared == [(4, 3, -25), (0, 1, None), (16, 16, 0), (4, 3, -25)]
     price_imports.apply(changed, plan.digest, actor=owner, origin="new.csv")
     replaced = Price.objects.get(model="o9")
     assert (replaced.input_usd_per_million, replaced.pk == stored.pk) == (3, False)

@@ -36,8 +36,28 @@ def test_cached_input_is_part_of_the_input_and_has_its_own_price():
     assert parts.cached_input_usd == Decimal("0.01056")
 
 
+def test_what_is_written_to_the_cache_is_part_of_the_input_and_has_its_own_price():
+    # gpt-5.6-luna in July 2026: of 18,014 tokens 18,011 were written, then read.
+    terms = PriceTerms(Decimal(1), Decimal("0.1"), Decimal(6), Decimal("1.25"))
+    assert cost(Tokens(18_014, 0, 5, 0, 18_011), terms).input_usd == Decimal("0.02251675")
+    assert cost(Tokens(18_014, 18_011, 5, 0), terms).total_usd == Decimal("0.0018341")
+    # Where writing has no price of its own, it costs what input costs.
+    assert cost(Tokens(100, 0, 0, 0, 100), O1_MINI).total_usd == cost(Tokens(100, 0, 0, 0), O1_MINI).total_usd
+    assert bound_usd(input_tokens=100, output_tokens=0, price=terms) == Decimal("0.000125")
+
+
 @pytest.mark.parametrize(
-    "bill", [(10, 11, 0, 0), (10, 0, 5, 6), (-1, 0, 0, 0), (10, -1, 0, 0), (0, 0, -1, 0), (0, 0, 1, -1)]
+    "bill",
+    [
+        (10, 11, 0, 0),
+        (10, 5, 0, 0, 6),
+        (10, 0, 0, 0, -1),
+        (10, 0, 5, 6),
+        (-1, 0, 0, 0),
+        (10, -1, 0, 0),
+        (0, 0, -1, 0),
+        (0, 0, 1, -1),
+    ],
 )
 def test_a_bill_whose_parts_exceed_their_whole_is_not_believed(bill):
     with pytest.raises(ValueError, match="do not lie within"):
@@ -53,10 +73,10 @@ prices = st.decimals(min_value=0, max_value=10_000, places=6)
 counts = st.integers(0, 10**9)
 
 
-@given(prices, prices, prices, counts, counts, counts, counts)
-def test_no_cost_exceeds_the_bound_of_its_tokens(p_in, p_cached, p_out, a, b, c, d):
-    terms = PriceTerms(p_in, p_cached, p_out)
-    tokens = Tokens(max(a, b), min(a, b), max(c, d), min(c, d))
+@given(prices, prices, prices, st.none() | prices, counts, counts, counts, counts, st.integers(0, 10))
+def test_no_cost_exceeds_the_bound_of_its_tokens(p_in, p_cached, p_out, p_write, a, b, c, d, tenths):
+    terms = PriceTerms(p_in, p_cached, p_out, p_write)
+    tokens = Tokens(max(a, b), min(a, b), max(c, d), min(c, d), abs(a - b) * tenths // 10)
     bound = bound_usd(input_tokens=tokens.input, output_tokens=tokens.output, price=terms)
     parts = cost(tokens, terms)
     assert parts.total_usd <= bound

@@ -200,6 +200,6 @@ def test_what_is_no_response_leaves_a_doubt(body):
 
 def test_tokens_are_read_from_either_shape():
     chat = {"prompt_tokens": 81, "completion_tokens": 1035, "completion_tokens_details": {"reasoning_tokens": 832}}
-    expected = {"input": 81, "cached": 0, "output": 1035, "reasoning": 832}
+    expected = {"input": 81, "cached": 0, "cache_write": 0, "output": 1035, "reasoning": 832}
     assert tokens_of(USAGE) == tokens_of(chat) == expected
     assert tokens_of(None)["output"] == 0

@@ -257,6 +257,7 @@ _PRICE_ROWS = {
         input_usd_per_million=price.input,
         cached_input_usd_per_million=price.cached,
         output_usd_per_million=price.output,
+        cache_write_usd_per_million=None,
     )
     for name, price in PRICES.items()
 }

@@ -515,9 +515,10 @@ def a_reserve_takes_any_risk(patch):
 def only_the_first_reserve_holds(patch):
     held = grants._held
 
-    def first(way, binding):
-        reserves = [pair for pair in binding if pair[0].is_reserve]
-        return held(way, [pair for pair in binding if pair not in reserves[1:]])
+    def first(wanted, binding):
+        reserves = [each for each in binding if each[0].is_reserve]
+        kept = [pair for pair in zip(wanted, binding, strict=True) if pair[1] not in reserves[1:]]
+        return held([amount for amount, _ in kept], [each for _, each in kept])
 
     patch.setattr(grants, "_held", first)
 

@@ -12,7 +12,7 @@ from config.simulator import usage
 from config.simulator.answers import SENTENCES, Question, answer
 from config.simulator.models import catalogue
 from config.simulator.running import RunningSimulator
-from config.simulator.usage import Usage, cached_tokens, cost_usd, decimal_text, encode
+from config.simulator.usage import Usage, cached_tokens, cost_usd, decimal_text, encode, written_tokens
 from tests.simulator.clients import ask, connect
 
 
@@ -97,6 +97,15 @@ def test_cached_tokens_come_in_steps_and_never_below_1024(prompt: int, draw: int
     cached = cached_tokens(prompt, draw)
 
     assert cached == 0 or (cached >= 1024 and (cached - 1024) % 128 == 0 and cached <= prompt)
+
+
+def test_what_is_written_to_the_cache_costs_more_from_gpt_5_6_on() -> None:
+    models = catalogue()
+
+    assert written_tokens(models["gpt-5.6-luna"], 18_014, 0) == 18_011
+    assert written_tokens(models["gpt-5.6-luna"], 18_014, 18_011) == 0
+    assert written_tokens(models["gpt-5.6-luna"], 1023, 0) == written_tokens(models["gpt-5.5"], 18_014, 0) == 0
+    assert cost_usd(models["gpt-5.6-sol"], "default", Usage(2000, 0, 0, 0, 1997)) == Decimal("0.01249625")
 
 
 def test_cost_is_exact_and_reasoning_is_billed_once() -> None:

@@ -67,7 +67,7 @@ def _actor(email: str | None) -> User | None:
 def _line(step: Step) -> str:
     """One line of the preview: 'new        o1 flex from 2026-12-01: input 7.50 (-50.0 %), ...'."""
     row = step.row
-    names = ("input", "cached input", "output")
+    names = ("input", "cached input", "output", "to the cache")
     figures = ", ".join(
         f"{name} {usd(becomes)}" + ("" if change is None else f" ({change:+} %)")
         for name, (_, becomes, change) in zip(names, step.compared, strict=True)

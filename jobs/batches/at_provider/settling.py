@@ -19,9 +19,8 @@ from django.db import transaction
 from django.db.models import F
 
 from billing.clock import database_now
-from billing.models import UsageRecord
 from billing.prices import terms_of
-from billing.pricing import Tokens, cost
+from billing.pricing import cost
 from jobs import catalogue, provider, waking
 from jobs.batches.at_provider.moving import move
 from jobs.batches.at_provider.returning import Open, give_back
@@ -201,15 +200,11 @@ def _settle(row: ProviderBatch, answers: Sequence[tuple[Call, Answer]]) -> None:
         return
     records = settle_all(answers)
     standard = terms_of(row.standard_price)
-    saved = sum((cost(_tokens(record), standard).total_usd - record.total_usd for record in records), Decimal(0))
+    saved = sum((cost(record.tokens, standard).total_usd - record.total_usd for record in records), Decimal(0))
     ProviderBatch.objects.filter(pk=row.pk).update(saved_usd=F("saved_usd") + saved)
     Batch.objects.filter(pk=row.batch_id).update(
         saved_usd=F("saved_usd") + saved, answered_at_provider=F("answered_at_provider") + len(records)
     )
-
-
-def _tokens(record: UsageRecord) -> Tokens:
-    return Tokens(record.input_tokens, record.cached_input_tokens, record.output_tokens, record.reasoning_tokens)
 
 
 def _give_back(batch: Batch, row: ProviderBatch, unsold: Sequence[tuple[Call, str]]) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from billing.api.contract import CostSerializer
 from jobs.models import Job, JobContent
-from jobs.responses import tokens_of
+from jobs.responses import tokens_of, written
 from jobs.states import JobStatus
 
 STATUS: Mapping[str, str] = {
@@ -140,7 +140,7 @@ def _usage(job: Job) -> dict[str, Any] | None:
     tokens = tokens_of(job.usage)
     usage: dict[str, Any] = {
         "input_tokens": tokens["input"],
-        "input_tokens_details": {"cached_tokens": tokens["cached"]},
+        "input_tokens_details": {"cached_tokens": tokens["cached"], **written(tokens)},
         "output_tokens": tokens["output"],
         "output_tokens_details": {"reasoning_tokens": tokens["reasoning"]},
         "total_tokens": tokens["input"] + tokens["output"],
