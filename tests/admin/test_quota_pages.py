@@ -177,7 +177,7 @@ def test_a_reserve_is_the_organizations_and_says_what_became_of_calls(admin: Cli
     reserve = Quota.objects.get()
     text = admin.get(page(reserve)).text
     assert "US dollars of reserve, risk 1 %" in text
-    assert "No call has needed it" in text
+    assert "No call was held with its help" in text
     Quota.objects.create(organization=organization, project=project, limit=D(1))
     claim = replace(make_claim(project, "1.5"), likely=Likely(D("0.1"), D("0.01")))
     with transaction.atomic():

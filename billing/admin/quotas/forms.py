@@ -36,7 +36,10 @@ class LimitForm(forms.Form):
 
     limit = amount_field("Limit")
     is_hard = forms.BooleanField(
-        label="Hard", required=False, help_text="A hard limit is never crossed; a soft one is counted and shown."
+        label="Hard",
+        required=False,
+        initial=True,
+        help_text="A hard limit is never crossed; a soft one is counted and shown.",
     )
     expires_at = InstantField(label="Expires, UTC", help_text="Empty: until it is ended.")
     risk = forms.DecimalField(

@@ -248,7 +248,10 @@ def _experience(quota: Quota, state: BudgetState) -> str:
     """What became of the calls that a reserve took part in, beside the risk that it states."""
     found = experience(quota.organization_id, state.limit.counted)
     if not found.calls:
-        return "No call has needed it in this window: quotas had room for all that calls might come to."
+        return (
+            "No call was held with its help in this window yet. It takes quotas in dollars below the organization, and "
+            "calls of a kind that a hundred were made of."
+        )
     plural = "call was" if found.calls == 1 else "calls were"
     stated = (100 * (quota.risk or Decimal(0))).normalize()
     return (

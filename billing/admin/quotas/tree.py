@@ -23,6 +23,7 @@ from billing.admin.forecasts import reached_in_words
 from billing.admin.money import dollars, in_words
 from billing.limits import BudgetState, tier_limit
 from billing.models import Budget, Measure, Quota, Scope, WindowKind
+from billing.money import IN_DOLLARS
 from billing.outlook.histories import outlooks
 from billing.outlook.reach import Outlook
 from billing.quotas import rights
@@ -117,6 +118,8 @@ def figures(measure: str, limit: Decimal, spent: Decimal, held: Decimal) -> dict
     sentence = f"{told['spent']} spent and {told['held']} held of {told['limit']}; {told['remaining']} remaining."
     return {
         **told,
+        # Beside a column that says what is counted.
+        "numbers": {name: dollars(a) if measure in IN_DOLLARS else f"{a:,.0f}" for name, a in amounts.items()},
         "share": "–" if share is None else f"{share:.1f} %",
         "bar": Bar(_width(spent, whole), _width(held, whole), sentence),
     }
@@ -328,7 +331,6 @@ def _tier_cells(organization: Organization, now: datetime) -> dict[str, Any] | N
         "window": WINDOWS[WindowKind.MONTH],
         "is_hard": True,
         **figures(Measure.USD, tier.monthly_limit_usd, spent, held),
-        "limit": dollars(tier.monthly_limit_usd),
         "resets": f"{limit.window.end:%Y-%m-%d}",
         "reached": reached_in_words(ahead),
     }
