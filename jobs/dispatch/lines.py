@@ -18,7 +18,8 @@ from django.db import connection
 from billing.arrays import columns
 from jobs.dispatch.shares import Party
 
-# The recursion jumps from one queue to the next along the index of all lines.
+# The recursion jumps from one queue to the next along the index of all lines. In one order, so that of two who had the
+# same the same one is first in each round.
 _PRESENT = """
     WITH RECURSIVE ready (id) AS (
         (SELECT queue_id FROM jobs_job WHERE status = 'queued' AND run_after IS NULL ORDER BY queue_id LIMIT 1)
@@ -46,6 +47,7 @@ _PRESENT = """
     JOIN accounts_organization organization ON organization.id = project.organization_id
     LEFT JOIN jobs_share own ON own.organization_id = organization.id AND own.project_id = project.id
     LEFT JOIN jobs_share whole ON whole.organization_id = organization.id AND whole.project_id IS NULL
+    ORDER BY queue.id
 """
 _CLOCK = "SELECT COALESCE(max(begun_ns), 0) FROM jobs_share WHERE project_id IS NULL"
 # Whoever is being cancelled this very moment is passed over.
