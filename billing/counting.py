@@ -76,7 +76,7 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
     """
     owner = _of_owner(limit)
     if limit.measure == Measure.RESERVE:
-        return _paid_by_reserve(limit, window)
+        return paid_from_reserves(window, **owner)
     if _is_whole_days(window):
         rows: Any = rows_between(window.start.date(), window.end.date(), **owner)
         used = rows.aggregate(sum=sum_of(limit.measure))["sum"]
@@ -84,15 +84,13 @@ def spent_in(limit: Counted, window: Window) -> Decimal:
         rows = UsageRecord.objects.filter(booked_at__gte=window.start, booked_at__lt=window.end, **owner)
         used = rows.aggregate(sum=Sum(_COLUMNS[limit.measure]))["sum"] if limit.measure in _COLUMNS else rows.count()
     if is_relieved(limit.measure, limit.scope, limit.quota_id):
-        used = (used or 0) - _paid_by_reserve(limit, window)
+        used = (used or 0) - paid_from_reserves(window, **owner)
     return Decimal(used or 0) + _adjusted_in(limit, window)
 
 
-def _paid_by_reserve(limit: Counted, window: Window) -> Decimal:
-    """What a reserve has paid for the owner's calls in a window. Few calls have any of it, and an index finds them."""
-    rows = UsageRecord.objects.filter(
-        **_of_owner(limit), reserve_usd__gt=0, booked_at__gte=window.start, booked_at__lt=window.end
-    )
+def paid_from_reserves(window: Window, **owner: Any) -> Decimal:
+    """What reserves have paid for an owner's calls in a window. Few calls have any of it, and an index finds them."""
+    rows = UsageRecord.objects.filter(**owner, reserve_usd__gt=0, booked_at__gte=window.start, booked_at__lt=window.end)
     return rows.aggregate(sum=Sum("reserve_usd"))["sum"] or Decimal(0)
 
 

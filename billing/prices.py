@@ -27,9 +27,4 @@ def price_on(names: Sequence[str], service_tier: str, day: date) -> Price:
 
 
 def terms_of(price: Price) -> PriceTerms:
-    return PriceTerms(
-        price.input_usd_per_million,
-        price.cached_input_usd_per_million,
-        price.output_usd_per_million,
-        price.cache_write_usd_per_million,
-    )
+    return PriceTerms.of(price)

@@ -2,10 +2,39 @@
 
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, localcontext
+from typing import Protocol, Self
 
 # Traps Inexact: an amount that would need rounding raises instead of losing a digit.
 EXACT = Context(prec=60, traps=[Inexact])
 MILLION = Decimal(1_000_000)
+
+
+class HasPrices(Protocol):
+    """A row that has prices: a price, or a usage record with the one that was used."""
+
+    @property
+    def input_usd_per_million(self) -> Decimal: ...
+    @property
+    def cached_input_usd_per_million(self) -> Decimal: ...
+    @property
+    def output_usd_per_million(self) -> Decimal: ...
+    @property
+    def cache_write_usd_per_million(self) -> Decimal | None: ...
+
+
+class HasTokens(Protocol):
+    """A row that has tokens: of one call, or of many."""
+
+    @property
+    def input_tokens(self) -> int: ...
+    @property
+    def cached_input_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def reasoning_tokens(self) -> int: ...
+    @property
+    def cache_write_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +45,15 @@ class PriceTerms:
     cached_input: Decimal
     output: Decimal
     cache_write: Decimal | None = None
+
+    @classmethod
+    def of(cls, row: HasPrices) -> Self:
+        return cls(
+            row.input_usd_per_million,
+            row.cached_input_usd_per_million,
+            row.output_usd_per_million,
+            row.cache_write_usd_per_million,
+        )
 
     @property
     def written(self) -> Decimal:
@@ -38,6 +76,17 @@ class Tokens:
     output: int
     reasoning: int
     cache_write: int = 0
+
+    @classmethod
+    def of(cls, row: HasTokens) -> Self:
+        """Raises ValueError as making them does."""
+        return cls(
+            row.input_tokens,
+            row.cached_input_tokens,
+            row.output_tokens,
+            row.reasoning_tokens,
+            row.cache_write_tokens,
+        )
 
     def __post_init__(self) -> None:
         if not 0 <= self.cached_input <= self.input:

@@ -94,13 +94,7 @@ class Amounts:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(
-            self.input_tokens,
-            self.cached_input_tokens,
-            self.output_tokens,
-            self.reasoning_tokens,
-            self.cache_write_tokens,
-        )
+        return Tokens.of(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, F, Min, Q, Sum
+from django.db.models import Count, F, Min, Q
 
 from accounts.remembered import remembered
 from billing.budgets import quotas_at
 from billing.clock import nearly_now
-from billing.models import Measure, Reservation, UsageRecord
+from billing.counting import paid_from_reserves
+from billing.models import Measure, Reservation
 from billing.models.budgets import ReservationStatus
 from billing.periods import Window
 
@@ -44,7 +45,5 @@ def experience(organization_id: UUID, window: Window) -> Experience:
     within = Q(organization=organization_id, reserved_at__gte=window.start, reserved_at__lt=window.end)
     held = Reservation.objects.filter(within, likely_usd__isnull=False, status=ReservationStatus.SETTLED)
     counts = held.aggregate(calls=Count("id"), beyond=Count("id", filter=Q(settled_usd__gt=F("likely_usd"))))
-    paid = UsageRecord.objects.filter(
-        organization=organization_id, reserve_usd__gt=0, booked_at__gte=window.start, booked_at__lt=window.end
-    ).aggregate(sum=Sum("reserve_usd"))["sum"]
-    return Experience(counts["calls"], counts["beyond"], paid or Decimal(0))
+    paid = paid_from_reserves(window, organization=organization_id)
+    return Experience(counts["calls"], counts["beyond"], paid)

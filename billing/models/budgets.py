@@ -122,6 +122,11 @@ class Quota(models.Model):
         owner = self.team or self.project or self.member or self.api_key or self.organization
         return str(owner)
 
+    @property
+    def stated_risk(self) -> str | None:
+        """The risk as people and programs read it: 0.01."""
+        return None if self.risk is None else f"{self.risk.normalize():f}"
+
     def clean(self) -> None:
         """Explains in words what the constraints refuse, and keeps owners of other organizations out."""
         owners = {"team": self.team, "project": self.project, "member": self.member, "api_key": self.api_key}

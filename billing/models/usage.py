@@ -100,20 +100,9 @@ class UsageRecord(models.Model):
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(
-            self.input_tokens,
-            self.cached_input_tokens,
-            self.output_tokens,
-            self.reasoning_tokens,
-            self.cache_write_tokens,
-        )
+        return Tokens.of(self)
 
     @property
     def terms(self) -> PriceTerms:
         """The price that was used."""
-        return PriceTerms(
-            self.input_usd_per_million,
-            self.cached_input_usd_per_million,
-            self.output_usd_per_million,
-            self.cache_write_usd_per_million,
-        )
+        return PriceTerms.of(self)

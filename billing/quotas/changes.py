@@ -138,7 +138,7 @@ def shown(quota: Quota) -> dict[str, Any]:
 def _json(quota: Quota, name: str) -> Any:
     value = getattr(quota, Quota._meta.get_field(name).attname)  # type: ignore[union-attr]  # all are columns
     if name == "risk":
-        return value and f"{value.normalize():f}"
+        return quota.stated_risk
     if isinstance(value, Decimal):
         return plain(quota.measure, value)
     if isinstance(value, datetime):

@@ -3,6 +3,9 @@
 from enum import IntEnum
 from typing import Any
 
+# The measures of limits whose amounts are US dollars.
+IN_DOLLARS = ("usd", "reserve_usd")
+
 
 class Ending(IntEnum):
     """Exit codes; they are documented in `bursar --help` and do not change."""
@@ -99,7 +102,7 @@ def _where(error: dict[str, Any]) -> str:
 
 def _limit(budget: dict[str, Any]) -> str:
     measure = str(budget.get("measure", ""))
-    unit = "USD" if measure in ("usd", "reserve_usd") else measure.replace("_", " ")
+    unit = "USD" if measure in IN_DOLLARS else measure.replace("_", " ")
     needed = f", {budget['required']} needed" if "required" in budget else ""
     return (
         f"limit of {budget.get('scope')} {budget.get('name')} ({budget.get('origin')}): {budget.get('limit')} {unit}; "

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from config.command_line.api import connect
-from config.command_line.endings import Ending
+from config.command_line.endings import IN_DOLLARS, Ending
 from config.command_line.money import at, count, usd
 from config.command_line.terminal import Column, Terminal, bar
 
@@ -64,6 +64,6 @@ def gauge(used: Decimal, limit: Decimal) -> str:
 
 def written(measure: str, amount: str) -> str:
     """An amount in the unit of its measure."""
-    if measure in ("usd", "reserve_usd"):
+    if measure in IN_DOLLARS:
         return f"{usd(amount)} USD"
     return f"{int(Decimal(amount)):,} {measure.replace('_', ' ')}"

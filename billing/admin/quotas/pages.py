@@ -141,7 +141,7 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
             "limit": f"{quota.limit.normalize():f}",
             "is_hard": quota.is_hard,
             "expires_at": _to_the_minute(quota),
-            "risk": quota.risk and f"{quota.risk.normalize():f}",
+            "risk": quota.stated_risk,
         }
         act = request.POST.get("act", "")
         is_reserve = quota.measure == Measure.RESERVE

@@ -123,7 +123,7 @@ def quota_as_sent(quota: Quota, state: BudgetState | None, found: Outlook | None
         "forecast": found and forecast_as_sent(found, Measure(measure)),
         "starts_at": quota.starts_at,
         "expires_at": quota.expires_at,
-        "risk": None if quota.risk is None else f"{quota.risk.normalize():f}",
+        "risk": quota.stated_risk,
         "created_at": quota.created_at,
     }
 
